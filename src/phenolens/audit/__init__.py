@@ -1,0 +1,1 @@
+"""Asks whether the result could be an artefact of the procedure."""

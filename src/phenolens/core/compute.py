@@ -1,0 +1,174 @@
+"""Where work runs: a pool of processes for CPU work, one encoder process a device. Callers never see an executor.
+
+Callers pass picklable functions and items and get outcomes back in the order of the items. The amount under way is
+bounded, so memory is. An error a user can act on (PhenolensError) comes back as the item's outcome; so does the death
+of a worker (a crash in a decoder, no memory left), after the item was tried once more alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from phenolens.core.errors import ImageError, PhenolensError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item: a result, or the error that stopped it."""
+
+    item: Item
+    result: Result | None
+    error: PhenolensError | None
+
+    def unwrap(self) -> Result:
+        """The result; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        return cast(Result, self.result)
+
+
+def default_workers() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def devices() -> list[str]:
+    """The devices for encoders: every CUDA device, else Apple's, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        return ["mps"]
+    return ["cpu"]
+
+
+def run_all(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
+) -> Iterator[Outcome[Item, Result]]:
+    """`function` on every item in worker processes; outcomes in the order of the items, at most 2 a worker under way.
+
+    With `workers=0` everything runs in this process, which is what tests and debuggers want.
+    """
+    count = default_workers() if workers is None else workers
+    if count == 0:
+        for item in items:
+            yield _guarded(function, item)
+        return
+    pool = _pool(count)
+    waiting: deque[tuple[Item, Future[Outcome[Item, Result]]]] = deque()
+    source = iter(items)
+    try:
+        while True:
+            while len(waiting) < 2 * count:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                waiting.append((item, pool.submit(_guarded, function, item)))
+            if not waiting:
+                return
+            item, future = waiting.popleft()
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                pool.shutdown(wait=False, cancel_futures=True)
+                outcome = _alone(function, item)
+                pool = _pool(count)
+                waiting = deque((i, pool.submit(_guarded, function, i)) for i, _ in waiting)
+            yield outcome
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def stream(
+    read: Callable[[Item], Any],
+    make_encoder: Callable[[str], Callable[[Any], Result]],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    on: list[str] | None = None,
+) -> Iterator[Outcome[Item, Result]]:
+    """Read in CPU processes, encode in one process a device; neither waits for the other. Outcomes in item order.
+
+    `make_encoder(device)` runs once in each encoder process and returns the function from what was read to the result.
+    """
+    places = on or devices()
+    encoders = [_pool(1, _start_encoder, (make_encoder, place)) for place in places]
+    waiting: deque[tuple[Item, PhenolensError | None, Future[Outcome[Any, Result]] | None]] = deque()
+    try:
+        for turn, read_outcome in enumerate(run_all(read, items, workers=workers)):
+            if read_outcome.error is not None:
+                waiting.append((read_outcome.item, read_outcome.error, None))
+            else:
+                future = encoders[turn % len(encoders)].submit(_encode, read_outcome.result)
+                waiting.append((read_outcome.item, None, future))
+            while len(waiting) > 3 * len(encoders):
+                yield _finish(*waiting.popleft())
+        while waiting:
+            yield _finish(*waiting.popleft())
+    finally:
+        for encoder in encoders:
+            encoder.shutdown(wait=False, cancel_futures=True)
+
+
+def _finish(
+    item: Item, error: PhenolensError | None, future: Future[Outcome[Any, Result]] | None
+) -> Outcome[Item, Result]:
+    if future is None:
+        return Outcome(item, None, error)
+    done = future.result()
+    return Outcome(item, done.result, done.error)
+
+
+def _guarded(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
+    try:
+        return Outcome(item, function(item), None)
+    except PhenolensError as error:
+        return Outcome(item, None, error)
+
+
+def _alone(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_guarded, function, item).result()
+        except BrokenProcessPool:
+            error = ImageError(
+                "a worker process that died on it twice",
+                expected="a file that can be read in the memory there is",
+                todo="open the file with its vendor's viewer; if it is sound, run with fewer --workers",
+            )
+            return Outcome(item, None, error)
+
+
+def _pool(count: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, mp_context=context, initializer=start or _start_worker, initargs=arguments)
+
+
+def _start_worker() -> None:
+    """One thread a worker: the pool itself fills the processors, and sums are the same on every machine."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+_ENCODER: list[Callable[[Any], Any]] = []
+"""Filled once, by `_start_encoder`, in an encoder process and nowhere else."""
+
+
+def _start_encoder(make_encoder: Callable[[str], Callable[[Any], Any]], device: str) -> None:
+    _ENCODER.append(make_encoder(device))
+
+
+def _encode(payload: Any) -> Outcome[Any, Any]:
+    return _guarded(_ENCODER[0], payload)

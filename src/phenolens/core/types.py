@@ -1,0 +1,339 @@
+"""The types that travel between rooms: frozen, keyword-only, valid once constructed.
+
+Axis order of `Frame` and coordinates is x, y(, z), as in DICOM; arrays are indexed the other way round ([z,] y, x).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from phenolens.core.errors import CohortError, FeatureError, LeakError, ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = npt.NDArray[np.float32]
+"""Shape (n, d), (n,) or as said where it is used."""
+Rgb = npt.NDArray[np.uint8]
+"""Shape (height, width, 3) or (n, height, width, 3), values 0 to 255."""
+
+Severity = Literal["error", "warning", "note"]
+
+
+class Box(NamedTuple):
+    """A rectangle in a frame's pixels (level 0 of a slide); x, y is its top left corner. Fractions are allowed."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Where an image lies: shape in px (x, y[, z]), spacing and origin in `unit`, direction cosines (None: identity)."""
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    unit: Literal["um", "mm"]
+    direction: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.shape) == len(self.spacing) == len(self.origin):
+            raise ValueError(f"shape {self.shape}, spacing {self.spacing} and origin {self.origin} differ in length")
+        if min(self.shape) < 1 or min(self.spacing) <= 0:
+            raise ValueError(f"shape {self.shape} and spacing {self.spacing} must be positive")
+
+    @property
+    def mpp(self) -> float:
+        """Micrometres per pixel, the mean of x and y; only for frames in um."""
+        if self.unit != "um":
+            raise ValueError(f"mpp is for frames in um, this one is in {self.unit}")
+        return (self.spacing[0] + self.spacing[1]) / 2
+
+
+class Image(Protocol):
+    """One image that can be read by box: `Slide` today, `Scan` beside it."""
+
+    @property
+    def patient(self) -> str: ...
+    @property
+    def image(self) -> str: ...
+    @property
+    def frame(self) -> Frame: ...
+    def read(self, box: Box, spacing: float) -> Rgb: ...
+    def thumbnail(self, max_px: int) -> Rgb: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Part of one image: a polygon in frame px on slides (shapely), a boolean mask on scans."""
+
+    area: Any
+    frame: Frame
+    label: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """Patients and their images. `patients` is indexed by patient id; `images` has one row an image, sorted."""
+
+    patients: pd.DataFrame
+    images: pd.DataFrame
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        twice = self.patients.index[self.patients.index.duplicated()]
+        if len(twice):
+            raise CohortError(f"patient {twice[0]!r} twice", expected="one row a patient", todo="merge the rows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bag:
+    """One image's instances.
+
+    x is (n, d) float32; coords is (n, 2 or 3) in the frame's unit (top left corner of the instance); extent is the side
+    of an instance in that unit; names holds d feature names or None; recipe is the key of how it was made.
+    """
+
+    x: FloatArray
+    coords: npt.NDArray[np.float64]
+    extent: float
+    names: tuple[str, ...] | None
+    frame: Frame
+    recipe: str
+
+    def __post_init__(self) -> None:
+        if self.x.ndim != 2 or len(self.x) != len(self.coords):
+            raise FeatureError(
+                f"features of shape {self.x.shape} with coordinates of shape {self.coords.shape}",
+                expected="one row of each an instance",
+                todo="extract the features of this image again",
+            )
+        if self.names is not None and len(self.names) != self.x.shape[1]:
+            raise FeatureError(
+                f"{len(self.names)} names for {self.x.shape[1]} features",
+                expected="one name a feature",
+                todo="extract the features of this image again",
+            )
+
+
+class BagSource(Protocol):
+    """Where a bag is read from when it is needed, so that a cohort is never whole in memory."""
+
+    def load(self) -> Bag: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A bag that is already in memory, as a source."""
+
+    bag: Bag
+
+    def load(self) -> Bag:
+        return self.bag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One named image of an example; `source` is None when the image is absent."""
+
+    name: str
+    image: str
+    source: BagSource | None
+
+    def load(self) -> Bag | None:
+        return None if self.source is None else self.source.load()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """What every model reads: all images of one unit of prediction (a patient, an image or a lesion)."""
+
+    patient: str
+    unit_id: str
+    parts: tuple[Part, ...]
+    covariates: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[str, Any] = field(default_factory=dict)
+
+    def bags(self) -> list[Bag]:
+        """The bags that are there, in the order of the parts."""
+        return [bag for bag in (part.load() for part in self.parts) if bag is not None]
+
+    def instances(self) -> FloatArray:
+        """All instances of all parts that are there, (n, d) float32, in the order of the parts."""
+        bags = self.bags()
+        if not bags or not sum(len(b.x) for b in bags):
+            raise ModelError(
+                f"no instance in unit {self.unit_id!r} of patient {self.patient!r}",
+                expected="at least one tile with features",
+                todo="see quarantine.csv for its images",
+            )
+        return bags[0].x if len(bags) == 1 else np.concatenate([b.x for b in bags])
+
+    def keep(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Example:
+        """The same example with only the given rows of `instances()`, as one in-memory part."""
+        bags = self.bags()
+        x = self.instances()[rows]
+        coords = np.concatenate([b.coords for b in bags])[rows]
+        bag = replace(bags[0], x=x, coords=coords)
+        return replace(self, parts=(Part(name=self.parts[0].name, image=self.parts[0].image, source=Loaded(bag=bag)),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One partition of the patients. The three sets are disjoint; tune belongs to the training side."""
+
+    scheme: str
+    repeat: int
+    fold: int
+    train: frozenset[str]
+    tune: frozenset[str]
+    test: frozenset[str]
+    seed: int
+
+    def __post_init__(self) -> None:
+        for a, b in (("train", "tune"), ("train", "test"), ("tune", "test")):
+            both = getattr(self, a) & getattr(self, b)
+            if both:
+                who = ", ".join(sorted(both)[:5])
+                raise LeakError(
+                    f"{len(both)} patients in both {a} and {b} of {self.name}: {who}",
+                    expected="every patient in one of train, tune and test",
+                    todo="give each patient one part in the split file",
+                )
+
+    @property
+    def name(self) -> str:
+        return f"{self.scheme}-{self.repeat}-{self.fold}"
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits of the content, the same on every machine."""
+        content = [
+            self.scheme,
+            self.repeat,
+            self.fold,
+            self.seed,
+            sorted(self.train),
+            sorted(self.tune),
+            sorted(self.test),
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+PREDICTION_KEYS = (
+    "experiment",
+    "scheme",
+    "target",
+    "model",
+    "repeat",
+    "fold",
+    "part",
+    "patient",
+    "unit",
+    "unit_id",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The long table every evaluation starts from: one row a key of PREDICTION_KEYS.
+
+    Beside the key: `site`, `split_hash`, `truth` (class name) and one column `p_CLASS` a class of `classes`, in that
+    order, each row summing to one. `part` is "tune" or "test". The scheme "holdout" holds the locked test set.
+    """
+
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        wanted = [*PREDICTION_KEYS, "site", "split_hash", "truth", *self.columns]
+        missing = [c for c in wanted if c not in self.table.columns]
+        if missing:
+            raise ModelError(
+                f"predictions without the columns {', '.join(missing)}",
+                expected=f"the columns {', '.join(wanted)}",
+                todo="write the table with phenolens run, or add the columns",
+            )
+        twice = self.table.duplicated(list(PREDICTION_KEYS))
+        if twice.any():
+            row = self.table[twice].iloc[0]
+            place = f"{row['model']} {row['scheme']}-{row['repeat']}-{row['fold']}"
+            raise ModelError(
+                f"two predictions for unit {row['unit_id']!r} of {place}",
+                expected="one row a key",
+                todo="remove the duplicate rows",
+            )
+        p = self.table[list(self.columns)].to_numpy(dtype=float)
+        if p.size and not (np.isfinite(p).all() and np.allclose(p.sum(1), 1, atol=1e-4) and (p >= 0).all()):
+            raise ModelError(
+                "probabilities that are not finite, negative or do not sum to one",
+                expected="a probability a class, summing to one in each row",
+                todo="check the model that wrote them",
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"p_{c}" for c in self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Two-sided 95% limits and how they were made."""
+
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One number of the evaluation; `value` is None when it is not estimable and `note` says why."""
+
+    metric: str
+    value: float | None
+    interval: Interval | None
+    n_patients: int
+    n_events: int | None = None
+    subgroup: str = "all"
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap:
+    """Scores of one image's instances for one prediction.
+
+    scores (n,), coords (n, 2) in the frame's unit, extent in that unit; `explains` is the class; fidelity holds the
+    deletion and insertion figures beside those of a random order.
+    """
+
+    image: str
+    scores: FloatArray
+    coords: npt.NDArray[np.float64]
+    extent: float
+    frame: Frame
+    method: str
+    explains: str
+    fidelity: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a check or an audit found: the rule, how bad, who is touched, and what to do."""
+
+    rule: str
+    severity: Severity
+    what: str
+    todo: str
+    who: Sequence[str] = ()
+    where: str = ""

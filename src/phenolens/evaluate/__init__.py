@@ -1,0 +1,1 @@
+"""Measures the Predictions table and nothing else."""

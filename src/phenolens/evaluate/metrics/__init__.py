@@ -1,0 +1,1 @@
+"""One file a metric; the file name is its name."""

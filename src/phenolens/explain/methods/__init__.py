@@ -1,0 +1,1 @@
+"""One file an explanation method; the file name is its name."""

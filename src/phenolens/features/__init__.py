@@ -1,0 +1,1 @@
+"""From tiles to stored bags of features."""

@@ -1,0 +1,1 @@
+"""Fitting and predicting, inside the fold."""

@@ -1,0 +1,1 @@
+"""From a slide file to its tissue, tiles and quality."""
