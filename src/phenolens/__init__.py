@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Study": "phenolens.study",
-    "run": "phenolens.run",
+    "run_study": "phenolens.run",
     "PhenolensError": "phenolens.core.errors",
     "Bag": "phenolens.core.types",
     "Cohort": "phenolens.core.types",

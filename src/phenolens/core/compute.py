@@ -103,32 +103,68 @@ def stream(
 
     `make_encoder(device)` runs once in each encoder process and returns the function from what was read to the result.
     """
-    places = on or devices()
-    encoders = [_pool(1, _start_encoder, (make_encoder, place)) for place in places]
-    waiting: deque[tuple[Item, PhenolensError | None, Future[Outcome[Any, Result]] | None]] = deque()
+    lanes = [_Lane(make_encoder, place) for place in on or devices()]
+    waiting: deque[tuple[Item, PhenolensError | None, Any, _Lane]] = deque()
+
+    def finish() -> Outcome[Item, Result]:
+        item, error, ticket, lane = waiting.popleft()
+        if error is None:
+            done = lane.result(ticket)
+            return Outcome(item, done.result, done.error)
+        return Outcome(item, None, error)
+
     try:
         for turn, read_outcome in enumerate(run_all(read, items, workers=workers)):
-            if read_outcome.error is not None:
-                waiting.append((read_outcome.item, read_outcome.error, None))
-            else:
-                future = encoders[turn % len(encoders)].submit(_encode, read_outcome.result)
-                waiting.append((read_outcome.item, None, future))
-            while len(waiting) > 3 * len(encoders):
-                yield _finish(*waiting.popleft())
+            lane = lanes[turn % len(lanes)]
+            ticket = lane.submit(read_outcome.result) if read_outcome.error is None else None
+            waiting.append((read_outcome.item, read_outcome.error, ticket, lane))
+            while len(waiting) > 3 * len(lanes):
+                yield finish()
         while waiting:
-            yield _finish(*waiting.popleft())
+            yield finish()
     finally:
-        for encoder in encoders:
-            encoder.shutdown(wait=False, cancel_futures=True)
+        for lane in lanes:
+            lane.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _finish(
-    item: Item, error: PhenolensError | None, future: Future[Outcome[Any, Result]] | None
-) -> Outcome[Item, Result]:
-    if future is None:
-        return Outcome(item, None, error)
-    done = future.result()
-    return Outcome(item, done.result, done.error)
+class _Lane:
+    """One device: its encoder process, started again when it dies."""
+
+    def __init__(self, make_encoder: Callable[[str], Callable[[Any], Any]], device: str) -> None:
+        self._start = (make_encoder, device)
+        self.pool = _pool(1, _start_encoder, self._start)
+
+    def submit(self, payload: Any) -> tuple[Any, ProcessPoolExecutor, Future[Outcome[Any, Any]]]:
+        try:
+            return payload, self.pool, self.pool.submit(_encode, payload)
+        except BrokenProcessPool:
+            self._restart(self.pool)
+            return payload, self.pool, self.pool.submit(_encode, payload)
+
+    def result(self, ticket: tuple[Any, ProcessPoolExecutor, Future[Outcome[Any, Any]]]) -> Outcome[Any, Any]:
+        """The outcome; a payload on which the process died is tried once more."""
+        for _ in range(2):
+            payload, pool, future = ticket
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                self._restart(pool)
+                ticket = self.submit(payload)
+        try:
+            return ticket[2].result()
+        except BrokenProcessPool:
+            self._restart(ticket[1])
+        error = ImageError(
+            f"an encoder process on {self._start[1]} that died on it",
+            expected="a batch that the device can encode",
+            todo="run again with a smaller batch (features: batch:)",
+        )
+        return Outcome(None, None, error)
+
+    def _restart(self, broken: ProcessPoolExecutor) -> None:
+        if self.pool is broken:
+            broken.shutdown(wait=False, cancel_futures=True)
+            self.pool = _pool(1, _start_encoder, self._start)
 
 
 def _guarded(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:

@@ -28,8 +28,8 @@ class _PlainStep:
     out: TextIO | None
     every: float = 10.0
     done: int = 0
-    started: float = field(default_factory=time.monotonic)
-    spoken: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
+    spoken: float = field(default_factory=lambda: time.monotonic())
 
     def advance(self, n: int = 1) -> None:
         self.done += n

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -139,6 +140,7 @@ def _from_file(name: str, base: Path) -> type[Any]:
     if spec is None or spec.loader is None:
         raise PluginError(f"{path}, which Python cannot load", expected="a .py file", todo="correct the path")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)
     if not hasattr(module, attribute):
         raise PluginError(f"no '{attribute}' in {path}", expected="path.py:Class", todo="correct the class name")

@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Where an image lies: shape in px (x, y[, z]), spacing and origin in `unit`, direction cosines (None: identity)."""
+    """Where an image lies: shape in px (x, y[, z]), spacing and origin in `unit`, direction cosines or None."""
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]

@@ -1,0 +1,248 @@
+"""Is the result better than chance? The whole fit again on permuted labels, with the stored features.
+
+Permuting the truth against finished cross-validated scores would not test the procedure; here the model is fitted again
+on every fold for every relabelling (Ojala & Garriga 2010). It cannot see leaks that are in the features, hidden
+duplicates or columns made from the outcome: those are the work of the static checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from phenolens.audit.relabel import Labels, Plan, plan
+from phenolens.core import compute
+from phenolens.core.errors import SplitError
+from phenolens.core.progress import Progress
+from phenolens.core.registry import METRICS, Choice
+from phenolens.core.types import Example, Loaded, Split
+from phenolens.evaluate.folds import HOLDOUT
+from phenolens.evaluate.score import fold_mean
+from phenolens.models.bags import condense
+
+METRIC = "auc"
+HELD_BYTES = 2 * 2**30
+"""Where the model cannot pool features first, a worker keeps up to this in memory; above it each refit reads them."""
+STAND_IN = Choice(kind="model", name="mean_pool")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """Some relabellings for one worker: fit on every fold for each."""
+
+    model: Choice
+    task: Choice
+    folds: tuple[Split, ...]
+    examples: tuple[Example, ...]
+    labels: tuple[Labels, ...]
+    hold: bool
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Null:
+    """What the refits gave: the statistic with the real labels and with each relabelling."""
+
+    observed: float
+    drawn: tuple[float, ...]
+    facts: Mapping[str, Any]
+
+
+def permutation_p(
+    examples: Sequence[Example],
+    splits: Sequence[Split],
+    model: Choice,
+    task: Choice,
+    *,
+    permutations: int = 199,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    refit_all: bool = False,
+) -> dict[str, Any]:
+    """p of the fold-mean macro AUC when patients' labels are permuted and the model is fitted again each time.
+
+    One repeat of the main scheme (that of the first split that is not the holdout) is used. A model that is not cheap
+    is represented by a linear head on mean-pooled features, said in `refitted`, unless `refit_all`. The statistic is
+    the mean over classes of the fold-mean one-vs-rest AUC: the macro AUC where every test set holds every class. p is
+    (1 + relabellings that reach the observed value) / (1 + relabellings). The result is JSON: observed, p,
+    permutations, null (mean, sd, q025, median, q975), statistic, model, refitted, scheme, repeat, folds, patients,
+    strata, seed, notes. It depends on `seed` and not on `workers`.
+
+    Raises:
+        SplitError: no fold to fit on. ModelError: labels that cannot be permuted, or a fit that fails.
+    """
+    null = _refits(
+        examples, splits, model, task, draws=permutations, seed=seed, workers=workers, progress=progress, all_=refit_all
+    )
+    drawn = np.array(null.drawn)
+    reached = int((drawn >= null.observed - 1e-12).sum())
+    return {
+        "test": "labels of patients permuted, model fitted again on every fold",
+        "observed": null.observed,
+        "p": (1 + reached) / (1 + permutations),
+        "permutations": permutations,
+        "null": {
+            "mean": float(drawn.mean()),
+            "sd": float(drawn.std(ddof=1)) if permutations > 1 else 0.0,
+            **{name: float(np.quantile(drawn, q)) for name, q in (("q025", 0.025), ("median", 0.5), ("q975", 0.975))},
+        },
+        **null.facts,
+    }
+
+
+def null_run(
+    examples: Sequence[Example],
+    splits: Sequence[Split],
+    model: Choice,
+    task: Choice,
+    *,
+    runs: int = 20,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    refit_all: bool = False,
+) -> dict[str, Any]:
+    """Does the procedure find signal where there is none? The mean fold-mean macro AUC over `runs` relabellings.
+
+    `flagged` when it is above 0.5 by more than `threshold`, the larger of 0.03 and three standard errors. The other
+    keys are as in `permutation_p`.
+    """
+    null = _refits(
+        examples, splits, model, task, draws=runs, seed=seed, workers=workers, progress=progress, all_=refit_all
+    )
+    drawn = np.array(null.drawn)
+    error = float(drawn.std(ddof=1)) / math.sqrt(runs) if runs > 1 else math.inf
+    threshold = max(0.03, 3 * error)
+    mean = float(drawn.mean())
+    return {
+        "test": "null run: the fitting procedure on permuted labels",
+        "mean": mean,
+        "standard_error": error,
+        "threshold": threshold,
+        "flagged": mean - 0.5 > threshold,
+        "runs": runs,
+        **null.facts,
+    }
+
+
+def _refits(
+    examples: Sequence[Example],
+    splits: Sequence[Split],
+    model: Choice,
+    task: Choice,
+    *,
+    draws: int,
+    seed: int,
+    workers: int | None,
+    progress: Progress | None,
+    all_: bool,
+) -> _Null:
+    if draws < 1:
+        raise ValueError(f"permutations must be 1 or more, not {draws}")
+    folds = one_repeat(splits)
+    taking_part = frozenset[str]().union(*(f.train | f.tune | f.test for f in folds))
+    mine = sorted((e for e in examples if e.patient in taking_part), key=lambda e: (e.patient, e.unit_id))
+    relabel = plan(mine, folds, task.create().target, draws=draws)
+    chosen, refitted = _represent(model, all_)
+    small = condense(chosen.create(), mine)
+    hold = not hasattr(chosen.create(), "pool")
+    common = _Job(
+        model=chosen, task=task, folds=folds, examples=tuple(small), labels=(relabel.real,), hold=hold, seed=seed
+    )
+    values: list[float] = []
+    shown = progress or Progress("quiet")
+    with shown.step(f"refit {chosen.name} on permuted labels", draws + 1, "fits") as step:
+        for outcome in compute.run_all(_fit_all, _jobs(common, relabel, draws, workers), workers=workers):
+            made = outcome.unwrap()
+            values += made
+            step.advance(len(made))
+    return _Null(observed=values[0], drawn=tuple(values[1:]), facts=_facts(relabel, model, refitted, seed))
+
+
+def one_repeat(splits: Sequence[Split]) -> tuple[Split, ...]:
+    """The folds of the first repeat of the main scheme: that of the first split that is not the holdout."""
+    main = [s for s in splits if s.scheme != HOLDOUT]
+    if not main:
+        raise SplitError(
+            "no split beside the holdout", expected="a scheme to fit on", todo="run the study before its audit"
+        )
+    scheme = main[0].scheme
+    repeat = min(s.repeat for s in main if s.scheme == scheme)
+    return tuple(sorted((s for s in main if (s.scheme, s.repeat) == (scheme, repeat)), key=lambda s: s.fold))
+
+
+def _represent(model: Choice, all_: bool) -> tuple[Choice, str]:
+    if all_ or model.create().cheap:
+        return model, model.name
+    return STAND_IN, f"a linear head on mean-pooled features ({STAND_IN.name}) in place of {model.name}"
+
+
+def _jobs(common: _Job, relabel: Plan, draws: int, workers: int | None) -> Iterator[_Job]:
+    yield common
+    count = max(1, compute.default_workers() if workers is None else workers)
+    each = max(1, math.ceil(draws / (2 * count))) if common.hold else max(1, min(10, math.ceil(draws / (4 * count))))
+    for start in range(0, draws, each):
+        numbers = range(start, min(start + each, draws))
+        yield replace(common, labels=tuple(relabel.draw(common.seed, i) for i in numbers))
+
+
+def _fit_all(job: _Job) -> list[float]:
+    model, task, metric = job.model.create(), job.task.create(), METRICS.create(METRIC)
+    examples = _held(job.examples) if job.hold else job.examples
+    return [_statistic(model, task, metric, _relabelled(examples, labels, task), job) for labels in job.labels]
+
+
+def _statistic(model: Any, task: Any, metric: Any, examples: Sequence[Example], job: _Job) -> float:
+    """The fold-mean macro AUC, by the same functions as the estimates."""
+    results = []
+    for fold in job.folds:
+        train, tune, test = ([e for e in examples if e.patient in part] for part in (fold.train, fold.tune, fold.test))
+        if test:
+            fitted = model.fit(train, tune, task, seed=job.seed)
+            truth = np.array([task.truth(e) for e in test], dtype=np.int64)
+            results.append((truth, np.asarray(fitted.predict(test), dtype=np.float64)))
+    return fold_mean(metric, results, task.classes)
+
+
+def _relabelled(examples: Sequence[Example], labels: Labels, task: Any) -> list[Example]:
+    return [replace(e, targets={**e.targets, task.target: labels[e.patient, e.unit_id]}) for e in examples]
+
+
+def _held(examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples with their bags in memory, so that refits read no file; as they are when they would not fit."""
+    held, size = [], 0
+    for example in examples:
+        parts = []
+        for part in example.parts:
+            bag = part.load()
+            size += 0 if bag is None else bag.x.nbytes + bag.coords.nbytes
+            parts.append(replace(part, source=None if bag is None else Loaded(bag=bag)))
+            if size > HELD_BYTES:
+                return examples
+        held.append(replace(example, parts=tuple(parts)))
+    return held
+
+
+def _facts(relabel: Plan, model: Choice, refitted: str, seed: int) -> dict[str, Any]:
+    first = relabel.folds[0]
+    notes = []
+    if relabel.mixes_sites:
+        notes.append("labels moved between sites: a signal of the site alone would look like one of the label")
+    return {
+        "statistic": "mean over classes of the fold-mean one-vs-rest AUC",
+        "model": model.name,
+        "refitted": refitted,
+        "scheme": first.scheme,
+        "repeat": first.repeat,
+        "folds": len(relabel.folds),
+        "patients": len(relabel.patients),
+        "strata": relabel.how,
+        "distinct_log10": round(relabel.distinct, 2),
+        "seed": seed,
+        "notes": notes,
+    }

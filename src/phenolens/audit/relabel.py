@@ -1,0 +1,172 @@
+"""Which labels may change places: whole patients, within site and test fold where that leaves room enough.
+
+A permutation test is valid when, without any signal, every relabelling it draws was as likely as the real one. So:
+
+- A patient's units keep together. Where each patient's units share one label, labels change places among patients;
+  where they do not, whole label vectors do, among patients with equally many units.
+- Where two sites or more hold two labels or more, labels stay in their site: a label that is only the site's is no
+  finding. Where fewer do, they move between sites, and the result says so.
+- Folds were stratified by label. Labels that stay in their test fold keep each fold's counts, as the real labels have
+  them, and with them the folds on which an AUC exists (one patient of each class in each fold). Where this would leave
+  too few relabellings, labels move between folds.
+- A relabelling that leaves a training set without a class, or a class without any test set that holds patients with
+  and without it, is drawn again; the real labels pass the same rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from phenolens.core.errors import ModelError
+from phenolens.core.store import key_of
+from phenolens.core.types import Example, Split
+
+ROOM = 10
+"""Distinct relabellings wanted for each one drawn before labels are also kept in their fold."""
+_FEWEST = 20
+_TRIES = 1000
+
+Labels = Mapping[tuple[str, str], str]
+"""(patient, unit id) -> label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Patients with the label vectors of their units, and the strata (indices into them) in which labels move.
+
+    `distinct` is log10 of how many labellings that allows; `mixes_sites` says that labels move between sites.
+    """
+
+    patients: tuple[str, ...]
+    units: tuple[tuple[str, ...], ...]
+    blocks: tuple[tuple[str, ...], ...]
+    strata: tuple[tuple[int, ...], ...]
+    how: str
+    distinct: float
+    mixes_sites: bool
+    folds: tuple[Split, ...]
+
+    @property
+    def real(self) -> Labels:
+        """The labels as they are."""
+        return self._given(self.blocks)
+
+    def draw(self, seed: int, number: int) -> Labels:
+        """Relabelling `number`: the same on every machine, whatever was drawn before.
+
+        Raises:
+            ModelError: no relabelling in 1,000 leaves every class in every training set and in a test set.
+        """
+        rng = np.random.default_rng(int(key_of(["relabel", seed, number, self.patients]), 16) % 2**63)
+        classes = {label for block in self.blocks for label in block}
+        for _ in range(_TRIES):
+            blocks = list(self.blocks)
+            for stratum in self.strata:
+                for place, taken in zip(stratum, rng.permutation(stratum), strict=True):
+                    blocks[place] = self._moved(self.blocks[taken], len(self.units[place]))
+            if self.fits(blocks, classes):
+                return self._given(blocks)
+        raise ModelError(
+            f"no relabelling in {_TRIES} that leaves every class in every training set and in a test set",
+            expected="classes with enough patients to be permuted",
+            todo="leave the smallest class out with where:, or use fewer folds",
+        )
+
+    def _moved(self, block: tuple[str, ...], units: int) -> tuple[str, ...]:
+        return block if len(block) == units else block[:1] * units
+
+    def fits(self, blocks: Sequence[tuple[str, ...]], classes: set[str]) -> bool:
+        """Whether every training set holds every class, and every class has a test set with and without it."""
+        held = list(zip(self.patients, blocks, strict=True))
+
+        def found(part: frozenset[str]) -> set[str]:
+            return {label for patient, block in held if patient in part for label in block}
+
+        if any(found(fold.train) != classes for fold in self.folds):
+            return False
+        tests = [found(fold.test) for fold in self.folds]
+        return set[str]().union(*(test for test in tests if len(test) > 1)) == classes
+
+    def _given(self, blocks: Sequence[tuple[str, ...]]) -> Labels:
+        rows = zip(self.patients, self.units, blocks, strict=True)
+        return {(p, unit): label for p, units, block in rows for unit, label in zip(units, block, strict=True)}
+
+
+def plan(examples: Sequence[Example], folds: Sequence[Split], target: str, *, draws: int) -> Plan:
+    """How the labels of these examples may change places for `draws` relabellings.
+
+    Raises:
+        ModelError: a class missing in a training set or in all test sets, or so few distinct relabellings that no p
+            below 0.05 is possible.
+    """
+    mine: dict[str, list[Example]] = {}
+    for example in sorted(examples, key=lambda e: (e.patient, e.unit_id)):
+        mine.setdefault(example.patient, []).append(example)
+    patients = tuple(mine)
+    blocks = tuple(tuple(str(e.targets[target]) for e in units) for units in mine.values())
+    alike = all(len(set(block)) == 1 for block in blocks)
+    sites = tuple(str(units[0].covariates.get("site", "unknown")) for units in mine.values())
+    tested = tuple(tuple(f.fold for f in folds if p in f.test) for p in patients)
+    size = tuple(0 if alike else len(block) for block in blocks)
+
+    several = len({s for s in sites if _labels(blocks, sites, s) > 1}) > 1
+    where = "within site" if several else "between all patients"
+    ladder: list[tuple[str, Callable[[int], tuple[object, ...]]]] = [
+        (f"{where}, within test fold", lambda i: (sites[i] if several else "", size[i], tested[i])),
+        (where, lambda i: (sites[i] if several else "", size[i])),
+    ]
+    steps = [(how, _strata(len(patients), group)) for how, group in ladder]
+    roomy = [step for step in steps if _distinct(step[1], blocks) >= math.log10(ROOM * (draws + 1))]
+    how, strata = [*roomy, steps[-1]][0]
+    distinct = _distinct(strata, blocks)
+    if distinct < math.log10(_FEWEST):
+        raise ModelError(
+            f"only {10**distinct:.0f} distinct ways to permute the labels {how}",
+            expected=f"at least {_FEWEST}, for a p below 0.05 to be possible",
+            todo="add patients, or predict one label a patient",
+        )
+    if not alike:
+        how += ", label vectors of patients with equally many units"
+    units = tuple(tuple(e.unit_id for e in held) for held in mine.values())
+    made = Plan(
+        patients=patients,
+        units=units,
+        blocks=blocks,
+        strata=strata,
+        how=how,
+        distinct=distinct,
+        mixes_sites=not several and len(set(sites)) > 1,
+        folds=tuple(folds),
+    )
+    if not made.fits(blocks, {label for block in blocks for label in block}):
+        raise ModelError(
+            "a class that is missing in a training set, or in every test set",
+            expected="every class in every training set, and beside others in a test set",
+            todo="use fewer folds or another scheme, or leave the class out with where:",
+        )
+    return made
+
+
+def _labels(blocks: Sequence[tuple[str, ...]], sites: Sequence[str], site: str) -> int:
+    return len({block for block, s in zip(blocks, sites, strict=True) if s == site})
+
+
+def _strata(count: int, group: Callable[[int], tuple[object, ...]]) -> tuple[tuple[int, ...], ...]:
+    found: dict[tuple[object, ...], list[int]] = {}
+    for i in range(count):
+        found.setdefault(group(i), []).append(i)
+    return tuple(tuple(members) for members in found.values())
+
+
+def _distinct(strata: Sequence[Sequence[int]], blocks: Sequence[tuple[str, ...]]) -> float:
+    """log10 of how many different labellings the strata allow; a label vector counts by its first label where alike."""
+    total = 0.0
+    for stratum in strata:
+        alike = Counter(blocks[i] if len(set(blocks[i])) > 1 else blocks[i][:1] for i in stratum)
+        total += math.lgamma(len(stratum) + 1) - sum(math.lgamma(n + 1) for n in alike.values())
+    return total / math.log(10)

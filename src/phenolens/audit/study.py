@@ -1,0 +1,81 @@
+"""The audit of a finished study: permutation p and null run of every model, written to results/audit.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from phenolens.audit.null_run import null_run, permutation_p
+from phenolens.cohort import split
+from phenolens.core.errors import StudyError
+from phenolens.core.progress import Progress
+from phenolens.core.registry import Choice
+from phenolens.core.store import study_lock, write_json
+from phenolens.core.types import Example, Split
+from phenolens.run import stored_examples
+from phenolens.steps.desk import Desk
+from phenolens.study import Study
+
+
+def audit_study(
+    folder: Path | str,
+    *,
+    permutations: int | None = None,
+    refit_all: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Refit every model on permuted labels; returns a line a model for a person.
+
+    Models that are refitted by the same stand-in are tested once. Raises StudyError when the study has not been run.
+    """
+    study = Study.load(folder)
+    desk = Desk(study=study, workers=workers, progress=progress or Progress())
+    splits_file = desk.results / "splits.csv"
+    if not (desk.results / "predictions.csv").exists():
+        raise StudyError(
+            "no finished run",
+            expected="results/predictions.csv",
+            todo=f"phenolens run {folder}",
+            where=str(study.folder),
+        )
+    with study_lock(study.folder):
+        ready, examples = stored_examples(desk)
+        splits = split.read(splits_file)
+        number = permutations or study.audit.permutations
+        tests: list[dict[str, Any]] = []
+        for model in study.model_choices():
+            refit = partial(_refit, examples, splits, model, ready.task(study), desk, refit_all)
+            test = refit(permutation_p, permutations=number)
+            test["null_run"] = refit(null_run)
+            tests.append(test)
+        write_json(desk.results / "audit.json", {"permutation": tests})
+    return [line(test) for test in tests]
+
+
+def _refit(
+    examples: list[Example],
+    splits: list[Split],
+    model: Choice,
+    task: Choice,
+    desk: Desk,
+    refit_all: bool,
+    test: Callable[..., dict[str, Any]],
+    **more: int,
+) -> dict[str, Any]:
+    seed, workers, progress = desk.study.seed, desk.workers, desk.progress
+    return test(
+        examples, splits, model, task, seed=seed, workers=workers, progress=progress, refit_all=refit_all, **more
+    )
+
+
+def line(test: dict[str, Any]) -> str:
+    """One test in words."""
+    flagged = test["null_run"]["flagged"]
+    verdict = "NULL RUN FLAGGED: the procedure finds signal where there is none" if flagged else "null run clean"
+    return (
+        f"{test['model']}: fold-mean macro AUC {test['observed']:.3f}, permutation p = {test['p']:.3f} "
+        f"({test['permutations']} refits of {test['refitted']}); {verdict}"
+    )

@@ -1,0 +1,248 @@
+"""The commands. Each loads what it needs when it runs, so that help is quick; errors are one readable block."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from phenolens import __version__
+from phenolens.core.errors import PhenolensError, StudyError, nearest
+
+if TYPE_CHECKING:
+    from phenolens.core.progress import Progress
+
+app = typer.Typer(
+    name="phenolens",
+    help="From raw tumour images to a phenotype model you can trust: one study file, one command, one report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Exit code 0: done. 2: you must act, the message says how. Add --debug to see the traceback of an error.",
+)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the study (with study.yaml).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: every processor.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def main() -> None:
+    """Run the command line; turn errors into one block and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    try:
+        app(args=arguments)
+    except PhenolensError as error:
+        if debug:
+            raise
+        sys.stderr.write(block(error))
+        sys.exit(2)
+    except Exception as error:  # the outermost door: a bug must also end in one readable block
+        if debug:
+            raise
+        sys.stderr.write(
+            f"phenolens met an error of its own: {type(error).__name__}: {error}\n"
+            "  what is finished is stored; run again with --debug and report the traceback\n"
+        )
+        sys.exit(1)
+
+
+def block(error: PhenolensError) -> str:
+    """An error as a block of lines: where, found, expected, to do."""
+    lines = [("where", error.where), ("found", error.found), ("expected", error.expected), ("to do", error.todo)]
+    shown = "".join(f"  {name + ':':<10}{text.rstrip()}\n" for name, text in lines if text)
+    return f"phenolens cannot go on ({type(error).__name__})\n{shown}"
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001 - read by main
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    recipe: Annotated[str, typer.Argument(help="A recipe; see phenolens list recipes.")] = "sts-subtypes",
+    out: Annotated[Path | None, typer.Option(help="Folder to make; default: phenolens-demo-RECIPE.")] = None,
+    patients: Annotated[int | None, typer.Option(min=2, help="Patients a class; default: the recipe's.")] = None,
+    signal: Annotated[float, typer.Option(min=0, max=1, help="Strength of the planted signal; 0: none.")] = 1.0,
+    seed: int = 0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a synthetic cohort for a recipe and run it to its report."""
+    from phenolens.demo import make_demo
+
+    folder = make_demo(
+        recipe,
+        out or Path(f"phenolens-demo-{recipe}"),
+        patients=patients,
+        signal=signal,
+        seed=seed,
+        workers=workers,
+        progress=_progress(quiet),
+    )
+    _run_to_report(folder, workers, quiet)
+
+
+@app.command()
+def new(
+    recipe: Annotated[str, typer.Argument(help="A recipe; see phenolens list recipes.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+) -> None:
+    """Make a study to fill in: study.yaml, table templates and the schema for your editor."""
+    from phenolens.recipes import write_template
+
+    for path in write_template(recipe, folder):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"fill in the tables, then: phenolens check {folder}")
+
+
+@app.command()
+def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None:
+    """Look for faults before any pixel is read, and estimate hours and disk."""
+    from phenolens.run import check as check_study
+
+    result = check_study(folder, workers=workers, progress=_progress(quiet))
+    for finding in result.findings:
+        who = f" [{', '.join(finding.who[:8])}{', …' if len(finding.who) > 8 else ''}]" if finding.who else ""
+        typer.echo(f"{finding.severity}: {finding.what}{who}\n    to do: {finding.todo}")
+    for line in result.summary:
+        typer.echo(line)
+    if any(f.severity == "error" for f in result.findings):
+        raise typer.Exit(2)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    workers: Workers = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step: splits, tiles, features or models.")] = None,
+    extend: Annotated[bool, typer.Option("--extend", help="The cohort grew: old patients keep their folds.")] = False,
+    new_splits: Annotated[bool, typer.Option("--new-splits", help="Archive the results and split anew.")] = False,
+    pseudonyms: Annotated[bool, typer.Option("--pseudonyms", help="No patient or image ids in the report.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the study; resumes by itself after an interruption."""
+    _run_to_report(folder, workers, quiet, until=until, extend=extend, new_splits=new_splits, pseudonyms=pseudonyms)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    pseudonyms: Annotated[bool, typer.Option("--pseudonyms", help="No patient or image ids in the report.")] = False,
+) -> None:
+    """Write the report of a finished run again."""
+    from phenolens.report.build import build
+
+    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+
+
+@app.command()
+def audit(
+    folder: Folder,
+    permutations: Annotated[int | None, typer.Option(min=19, help="Label permutations; default: the study's.")] = None,
+    refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Ask whether chance explains the result: the models are refitted on permuted labels."""
+    from phenolens.audit.study import audit_study
+    from phenolens.report.build import build
+
+    lines = audit_study(
+        folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
+    )
+    for line in lines:
+        typer.echo(line)
+    typer.echo(f"report: {build(folder)}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
+    images: Annotated[list[Path], typer.Argument(help="Slides of one patient or more.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions and maps.")],
+    mpp: Annotated[float | None, typer.Option(help="Micrometres per px, where the file does not say.")] = None,
+    annotation: Annotated[Path | None, typer.Option(help="QuPath GeoJSON, when the study used one.")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict new slides with a stored model; each image is one case."""
+    from phenolens.predict import predict_images
+
+    rows = predict_images(
+        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=_progress(quiet)
+    )
+    for line in rows.lines:
+        typer.echo(line)
+    if rows.refused:
+        raise typer.Exit(2)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="encoders, models, tasks, metrics, formats, explainers, recipes.")],
+) -> None:
+    """List what can be named in study.yaml."""
+    from phenolens.core.registry import DOORS
+    from phenolens.recipes import recipes
+
+    if kind == "recipes":
+        rows = recipes()
+    elif kind in DOORS:
+        rows = {name: DOORS[kind].describe(name) for name in DOORS[kind].names()}
+    else:
+        kinds = [*DOORS, "recipes"]
+        raise StudyError(f"'{kind}'", expected=f"one of {', '.join(kinds)}", todo=f"correct it{nearest(kind, kinds)}")
+    for name, about in rows.items():
+        typer.echo(f"{name:<22}{about['summary']}")
+        if about.get("parameters"):
+            typer.echo(" " * 22 + ", ".join(f"{k}: {v}" for k, v in about["parameters"].items()))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has: versions, processors, memory, disk, devices, and what is missing."""
+    from phenolens.doctor import examine
+
+    for line in examine():
+        typer.echo(line)
+
+
+def _progress(quiet: bool) -> Progress:
+    from phenolens.core.progress import Progress
+
+    return Progress("quiet" if quiet else "auto")
+
+
+def _run_to_report(
+    folder: Path,
+    workers: int | None,
+    quiet: bool,
+    *,
+    until: str | None = None,
+    extend: bool = False,
+    new_splits: bool = False,
+    pseudonyms: bool = False,
+) -> None:
+    from phenolens.run import run_study
+
+    progress = _progress(quiet)
+    done = run_study(folder, workers=workers, until=until, extend=extend, new_splits=new_splits, progress=progress)
+    if done.finished:
+        from phenolens.report.build import build
+
+        typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+    else:
+        typer.echo(done.said)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The files behind the images: which are missing, and which are the same file under two names."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from phenolens.cohort.faults import Log, counted, did_you_mean, listed, place, rows_of
+from phenolens.core.store import fingerprint
+
+_PIECE = 2**16
+_SHOWN = 3
+
+
+def resolve(written: str, folder: Path) -> str:
+    """Absolute path of a cell of the table; relative ones start at the table's folder.
+
+    Backslashes of a path written on Windows are read as slashes where no such file exists.
+    """
+    path = Path(written).expanduser()
+    path = path if path.is_absolute() else folder / path
+    if not path.exists() and "\\" in written:
+        path = folder / Path(written.replace("\\", "/")).expanduser()
+    return str(path.absolute())
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file with its .mrxs companions, or of all files in a folder."""
+    if path.is_dir():
+        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    companion = path.with_suffix("")
+    more = size_of(companion) if path.suffix.lower() == ".mrxs" and companion.is_dir() else 0
+    return path.stat().st_size + more
+
+
+def check_missing(images: pd.DataFrame, table: str, column: str, log: Log) -> None:
+    """Warn of files that are not there; the run puts their images in quarantine."""
+    gone = images[images[column].map(lambda p: p is not None and not Path(p).exists())]
+    if gone.empty:
+        return
+    hints = []
+    for path in map(Path, gone[column].head(_SHOWN)):
+        near = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        why = did_you_mean(path.name, near) if near else f" (no folder {path.parent.name})"
+        hints.append(f"{path.name}{why}")
+    log.find(
+        f"{'file' if column == 'path' else column}-not-found",
+        "warning",
+        f"{counted(len(gone), 'file')} of column {column} not found, {rows_of(gone.index)} of {table}:"
+        f" {listed(hints, _SHOWN)}{f' and {len(gone) - _SHOWN} more' if len(gone) > _SHOWN else ''}",
+        todo="correct the paths (relative ones start at the table's folder); a run puts these images in quarantine",
+        who=sorted(set(gone["patient"])),
+        where=place(table, gone.index, column),
+    )
+
+
+def check_twice(images: pd.DataFrame, table: str, log: Log) -> None:
+    """Refuse one file in two rows, and equal files of two patients; warn of equal files of one patient.
+
+    Content is compared only among files of equal size, first by their ends and middle, then by fingerprint.
+    """
+    real = images["path"].map(lambda p: str(Path(p).resolve()))
+    for path, rows in images.groupby(real).groups.items():
+        if len(rows) > 1:
+            who = sorted(set(images.loc[rows, "patient"]))
+            log.fault(
+                f"the same file twice: {Path(str(path)).name} of {_patients(who)}",
+                expected="every file in one row",
+                todo="remove or correct the other rows; a file of two patients would be trained and tested on",
+                where=place(table, rows, "path"),
+            )
+    for equal in _equal_files(images.loc[~real.duplicated()]):
+        same = images.loc[equal]
+        who = sorted(set(same["patient"]))
+        names = listed(f"{Path(p).name} ({patient})" for p, patient in zip(same["path"], same["patient"], strict=True))
+        if len(who) > 1:
+            log.fault(
+                f"the same file twice under {_patients(who)}: {names} have equal content",
+                expected="files of one patient only; a copy under another id would be trained and tested on",
+                todo="find out whose file it is and remove the others, or give one person one id",
+                where=place(table, equal, "path"),
+            )
+        else:
+            log.find(
+                "same-content",
+                "warning",
+                f"the same file twice under patient {who[0]}: {names} have equal content",
+                todo="keep one of them, or the patient counts it twice",
+                who=who,
+                where=place(table, equal, "path"),
+            )
+
+
+def _patients(who: list[str]) -> str:
+    return f"{'patient' if len(who) == 1 else 'patients'} {listed(who)}"
+
+
+def _equal_files(images: pd.DataFrame) -> list[list[int]]:
+    """Rows whose files have equal content, in groups of two and more; missing and empty files are left out."""
+    paths = {int(row): Path(p) for row, p in zip(images.index, images["path"], strict=True)}
+    sizes = {row: size_of(path) for row, path in paths.items() if path.exists()}
+    groups = _grouped({row: size for row, size in sizes.items() if size})
+    for step in (_glimpse, fingerprint):
+        groups = [part for rows in groups for part in _grouped({row: step(paths[row]) for row in rows})]
+    return groups
+
+
+def _grouped(marks: dict[int, int] | dict[int, str]) -> list[list[int]]:
+    by_mark: dict[int | str, list[int]] = {}
+    for row, mark in marks.items():
+        by_mark.setdefault(mark, []).append(row)
+    return [rows for rows in by_mark.values() if len(rows) > 1]
+
+
+def _glimpse(path: Path) -> str:
+    """A cheap mark that equal files share: their ends and middle, or the names and sizes in a folder."""
+    if path.is_dir():
+        listing = [(p.relative_to(path).as_posix(), p.stat().st_size) for p in path.rglob("*") if p.is_file()]
+        return repr(sorted(listing))
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as data:
+        for start in (0, max(0, size // 2), max(0, size - _PIECE)):
+            data.seek(start)
+            digest.update(data.read(_PIECE))
+    return digest.hexdigest()

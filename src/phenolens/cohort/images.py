@@ -1,0 +1,109 @@
+"""The images table: one row a file, checked and typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from phenolens.cohort.columns import check_columns, check_ids, same_but_for_writing
+from phenolens.cohort.faults import Log, counted, did_you_mean, listed, place, rows_of
+from phenolens.cohort.patients import UNKNOWN
+from phenolens.cohort.reading import Sheet
+
+KINDS = ("slide",)
+
+
+def check_images(sheet: Sheet, patients: set[str], patients_table: str, log: Log) -> None:
+    """Report empty cells, images of unknown patients, repeated image ids, unknown kinds and faulty columns."""
+    check_ids(sheet, "patient", log, what="a patient id")
+    check_ids(sheet, "path", log, what="a path")
+    alike = {same_but_for_writing(p): p for p in sorted(patients)}
+    for patient, rows in sheet.cells.groupby("patient").groups.items():
+        if patient and patient not in patients:
+            near = alike.get(same_but_for_writing(str(patient)))
+            hint = f" (did you mean '{near}'?)" if near else did_you_mean(str(patient), patients)
+            log.fault(
+                f"{'an image' if len(rows) == 1 else f'{len(rows)} images'} of unknown patient {patient!r}",
+                expected=f"a patient of {patients_table}",
+                todo=f"add the patient there, or correct the id{hint}",
+                where=place(sheet.name, rows, "patient"),
+            )
+    if "image" in sheet.cells:
+        check_ids(sheet, "image", log, what="an image id")
+        for image, rows in sheet.cells.groupby("image").groups.items():
+            if image and len(rows) > 1:
+                log.fault(
+                    f"image {image!r} twice",
+                    expected="one row an image, ids unique over all patients",
+                    todo="rename one of them, or remove the column image: file names are taken then",
+                    where=place(sheet.name, rows, "image"),
+                )
+    _check_kinds(sheet, log)
+    check_columns(sheet, log, skip=("mpp", "magnification"))
+
+
+def _check_kinds(sheet: Sheet, log: Log) -> None:
+    if "kind" not in sheet.cells:
+        return
+    for kind, rows in sheet.cells.groupby("kind").groups.items():
+        if kind and kind not in KINDS:
+            log.fault(
+                f"kind {kind!r}",
+                expected=f"one of {listed(KINDS)}",
+                todo=f"correct the cells, or remove these rows{did_you_mean(str(kind), KINDS)}",
+                where=place(sheet.name, rows, "kind"),
+            )
+
+
+def image_ids(frame: pd.DataFrame, sheet: Sheet, log: Log) -> pd.Series[str]:
+    """The column `image`, or the file names without suffix; where two files share one, PATIENT_NAME."""
+    if "image" in frame:
+        return frame["image"].astype(str)
+    stems = frame["path"].map(lambda p: Path(p.replace("\\", "/")).stem)
+    shared = stems.duplicated(keep=False)
+    ids = stems.where(~shared, frame["patient"] + "_" + stems)
+    if shared.any():
+        what = f"{counted(int(shared.sum()), 'image')} share a file name with another; their id is PATIENT_NAME"
+        log.find("shared-file-name", "note", what, todo="nothing, or give a column image", where=sheet.name)
+    for image, rows in ids.groupby(ids).groups.items():
+        if len(rows) > 1:
+            log.fault(
+                f"file name {str(image)!r} twice, and no column image",
+                expected="an id an image, unique over all patients",
+                todo="add a column image",
+                where=place(sheet.name, rows, "path"),
+            )
+    return ids
+
+
+def standard(frame: pd.DataFrame, sites: pd.Series[str]) -> pd.DataFrame:
+    """The image rows with the columns every cohort has, sorted by patient and image; `sites` is patient -> site."""
+    blank = pd.Series([None] * len(frame), index=frame.index, dtype=object)
+    fixed = {
+        "kind": frame.get("kind", blank).fillna(KINDS[0]),
+        "stain": frame.get("stain", blank).fillna(UNKNOWN),
+        "annotation": frame.get("annotation", blank),
+        "site": frame.get("site", blank).fillna(frame["patient"].map(sites)),
+    }
+    made = frame.assign(**fixed)
+    first = ["patient", "image", "path", "kind", "stain", "annotation", "site", "mpp"]
+    made = made[first + [c for c in made.columns if c not in first]]
+    return made.sort_values(["patient", "image"]).reset_index(drop=True)
+
+
+def without_image(patients: pd.DataFrame, images: pd.DataFrame, sheet: Sheet, log: Log) -> pd.DataFrame:
+    """The patients that have an image; the others are listed."""
+    have = patients["patient"].isin(set(images["patient"]))
+    out = patients[~have]
+    if len(out):
+        log.find(
+            "patient-without-image",
+            "note",
+            f"{counted(len(out), 'patient')} without image, left out: {listed(out['patient'])}"
+            f" ({rows_of(out.index)} of {sheet.name})",
+            todo="add their images, or nothing",
+            who=sorted(out["patient"]),
+            where=place(sheet.name, out.index, "patient"),
+        )
+    return patients[have]

@@ -1,0 +1,70 @@
+"""A synthetic cohort for a recipe as a study on disk, ready to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phenolens.core.errors import StudyError
+from phenolens.core.progress import Progress
+from phenolens.core.store import write_text
+from phenolens.recipes import folder_of
+from phenolens.study import FILE, SCHEMA, schema
+from phenolens.synth.cohort import demo_overrides, design_for, make
+
+_HEAD = f"# yaml-language-server: $schema={SCHEMA}\n# A synthetic cohort with a known truth; see truth.json.\n"
+
+
+def make_demo(
+    recipe: str,
+    folder: Path,
+    *,
+    patients: int | None = None,
+    signal: float = 1.0,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write slides, annotations, tables and study.yaml of a synthetic cohort; returns the folder.
+
+    A folder that holds the same demo is used again as it is; another study is never overwritten.
+    """
+    chosen: dict[str, Any] = {"signal": signal, "seed": seed}
+    if patients is not None:
+        chosen["patients_per_class"] = patients
+    asked = {"recipe": recipe, **chosen}
+    mark = folder / "demo.json"
+    if mark.exists() and json.loads(mark.read_text("utf-8")) == asked:
+        return folder
+    if folder.exists() and any(folder.iterdir()) and not (folder / ".unfinished").exists():
+        raise StudyError(
+            f"files in {folder}", expected="an empty folder, or the same demo", todo="name another with --out"
+        )
+    template = yaml.safe_load((folder_of(recipe) / FILE).read_text("utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".unfinished").touch()
+    design = design_for(recipe, **chosen)
+    make(folder, design, workers=workers, progress=progress or Progress())
+    asked_of = merged(template, demo_overrides(recipe))
+    write_text(folder / SCHEMA, json.dumps(schema(), indent=1, sort_keys=True) + "\n")
+    write_text(folder / FILE, _HEAD + yaml.safe_dump(asked_of, sort_keys=False))
+    write_text(mark, json.dumps(asked))
+    (folder / ".unfinished").unlink()
+    return folder
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; sections are merged key by key, a None takes the key out."""
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        elif value is None:
+            result.pop(key, None)
+        else:
+            result[key] = value
+    return result

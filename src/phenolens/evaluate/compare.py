@@ -1,0 +1,142 @@
+"""Are two models different? Only on the very same test sets, and with Holm's correction over all pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from phenolens.core.errors import SplitError
+from phenolens.core.registry import METRICS
+from phenolens.core.store import key_of
+from phenolens.core.types import Predictions
+from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Fold, Group, groups
+from phenolens.evaluate.interval import nadeau_bengio
+from phenolens.evaluate.metric import Metric
+from phenolens.evaluate.score import fold_values
+
+PERMUTATIONS = 1999
+COLUMNS = (
+    "experiment",
+    "scheme",
+    "target",
+    "metric",
+    "model_a",
+    "model_b",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "n_folds",
+    "method",
+    "note",
+)
+
+
+def compare(predictions: Predictions, metric: str = "macro_auc") -> pd.DataFrame:
+    """Every pair of models of one experiment, scheme and target: a's mean minus b's, interval, p and Holm's p.
+
+    Cross-validation: the corrected resampled t test on fold differences (Nadeau & Bengio 2003). Holdout and
+    leave-one-site-out: the predictions of the two models are swapped patient by patient, 1,999 times; no interval.
+    Folds on which the metric has no value are left out. `metric` must be one number, not one a class.
+
+    Raises:
+        SplitError: the two models were not tested on the same splits and units. ValueError: a metric that is per class.
+    """
+    measure: Metric = METRICS.create(metric)
+    if measure.per_class:
+        raise ValueError(f"{metric} gives one number a class; compare models by a metric that is one number")
+    families: dict[tuple[str, ...], list[Group]] = {}
+    for group in groups(predictions):
+        families.setdefault(tuple(group.key[k] for k in ("experiment", "scheme", "target")), []).append(group)
+    rows: list[dict[str, Any]] = []
+    for family in families.values():
+        found = [_pair(a, b, metric, measure) for a, b in combinations(family, 2)]
+        for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
+            rows.append({**row, "p_holm": p})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p values (Holm 1979), in the order given; NaN stays NaN and counts for nothing."""
+    values = np.asarray(p, dtype=float)
+    adjusted = np.full(len(values), np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    ordered = known[np.argsort(values[known], kind="stable")]
+    raised = values[ordered] * (len(ordered) - np.arange(len(ordered)))
+    adjusted[ordered] = np.minimum(1.0, np.maximum.accumulate(raised)) if len(ordered) else raised
+    return [float(x) for x in adjusted]
+
+
+def _pair(a: Group, b: Group, name: str, metric: Metric) -> dict[str, Any]:
+    _same_splits(a, b)
+    row: dict[str, Any] = {k: a.key[k] for k in ("experiment", "scheme", "target")}
+    row |= {"metric": name, "model_a": a.key["model"], "model_b": b.key["model"], "note": ""}
+    row |= dict.fromkeys(("difference", "low", "high", "p"), np.nan)
+    differences = _differences([f.p for f in a.folds], [f.p for f in b.folds], a, metric)
+    row["n_folds"] = len(differences)
+    if not len(differences):
+        return {**row, "method": "", "note": "not estimable: no test set has a value of this metric"}
+    row["difference"] = float(differences.mean())
+    if a.scheme in (HOLDOUT, LEAVE_ONE_SITE_OUT) or len(a.folds) == 1:
+        method = f"models swapped patient by patient, {PERMUTATIONS} times"
+        return {**row, "p": _swap(a, b, metric), "method": method}
+    return {**row, **_corrected_t(differences, a.ratio)}
+
+
+def _same_splits(a: Group, b: Group) -> None:
+    names = [{fold.name: tuple(fold.unit_id) for fold in group.folds} for group in (a, b)]
+    if names[0] != names[1]:
+        what = "splits" if set(names[0]) != set(names[1]) else "units in the same splits"
+        raise SplitError(
+            f"models {a.key['model']!r} and {b.key['model']!r} tested on different {what} of {a.scheme!r}",
+            expected="paired predictions: every unit predicted by both in the same folds",
+            todo="run both models in one study, or compare each with its own interval only",
+        )
+
+
+def _differences(
+    p_a: Sequence[npt.NDArray[np.float64]], p_b: Sequence[npt.NDArray[np.float64]], a: Group, metric: Metric
+) -> npt.NDArray[np.float64]:
+    truths = [fold.truth for fold in a.folds]
+    of_a = fold_values(metric, zip(truths, p_a, strict=True), a.classes)
+    of_b = fold_values(metric, zip(truths, p_b, strict=True), a.classes)
+    return np.array([x[None] - y[None] for x, y in zip(of_a, of_b, strict=True) if None in x and None in y])
+
+
+def _corrected_t(differences: npt.NDArray[np.float64], ratio: float | None) -> dict[str, Any]:
+    count = len(differences)
+    method = f"corrected resampled t on {count} folds (Nadeau–Bengio)"
+    if not np.any(differences):
+        return {"p": 1.0, "method": method, "note": "no interval: the models agree in every fold"}
+    made = None if ratio is None else nadeau_bengio(list(differences), ratio)
+    if made is None or ratio is None:
+        return {"method": method, "note": "no test: too few folds, no spread, or unknown training patients"}
+    error = float(np.sqrt(differences.var(ddof=1) * (1 / count + ratio)))
+    p = 2 * float(stats.t.sf(abs(differences.mean()) / error, count - 1))
+    return {"low": made.low, "high": made.high, "p": p, "method": method}
+
+
+def _swap(a: Group, b: Group, metric: Metric) -> float:
+    """Two-sided p of the mean difference when each patient's two predictions change places by a coin."""
+    patients = np.unique(np.concatenate([fold.patient for fold in a.folds]))
+    rng = np.random.default_rng(int(key_of(["swap", a.key, b.key["model"]]), 16) % 2**63)
+    observed = abs(_differences([f.p for f in a.folds], [f.p for f in b.folds], a, metric).mean())
+    reached = 0
+    for coins in rng.integers(0, 2, (PERMUTATIONS, len(patients))).astype(bool):
+        flips = [coins[np.searchsorted(patients, fold.patient)][:, None] for fold in a.folds]
+        swapped = _differences(_mixed(flips, a.folds, b.folds), _mixed(flips, b.folds, a.folds), a, metric)
+        reached += abs(swapped.mean()) >= observed - 1e-12
+    return (1 + reached) / (PERMUTATIONS + 1)
+
+
+def _mixed(
+    flips: Sequence[npt.NDArray[np.bool_]], mine: Sequence[Fold], other: Sequence[Fold]
+) -> list[npt.NDArray[np.float64]]:
+    return [np.where(flip, y.p, x.p) for flip, x, y in zip(flips, mine, other, strict=True)]

@@ -1,0 +1,32 @@
+"""Share of units whose most probable class is the true one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from phenolens.evaluate.metric import Probabilities, Truth, predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Right predictions over all predictions; the first class wins a tie.
+
+    Read it beside the share of the largest class.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "share of right predictions"
+    reads: ClassVar[str] = "probabilities"
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    per_class: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    single: ClassVar[str] = "wilson"
+
+    def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:  # noqa: ARG002
+        """The share of units whose most probable class is the true one."""
+        return float((predicted(p) == truth).mean())
+
+
+plugin = Accuracy

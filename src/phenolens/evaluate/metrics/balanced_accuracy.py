@@ -1,0 +1,31 @@
+"""Mean over classes of the share found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from phenolens.evaluate.metric import Probabilities, Truth, recalls
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalancedAccuracy:
+    """Accuracy with every class weighing the same; chance is one over the number of classes.
+
+    The mean is over the classes that occur in the test set, as in scikit-learn.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "accuracy with every class weighing the same"
+    reads: ClassVar[str] = "probabilities"
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    per_class: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:  # noqa: ARG002
+        """The mean recall of the classes that occur."""
+        return float(recalls(truth, p).mean())
+
+
+plugin = BalancedAccuracy

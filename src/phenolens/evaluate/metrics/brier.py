@@ -1,0 +1,30 @@
+"""Mean squared distance between probabilities and truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from phenolens.evaluate.metric import Probabilities, Truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brier:
+    """Half the sum over classes of the squared differences (Brier 1950): with two classes the familiar score."""
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "mean squared error of the probabilities (0 perfect, 1 always certain and wrong)"
+    reads: ClassVar[str] = "probabilities"
+    better: ClassVar[Literal["higher", "lower"]] = "lower"
+    per_class: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:
+        """The mean over units of half the squared distance."""
+        return float(((p - np.eye(len(classes))[truth]) ** 2).sum(1).mean() / 2)
+
+
+plugin = Brier

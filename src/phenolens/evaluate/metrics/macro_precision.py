@@ -1,0 +1,35 @@
+"""Mean over classes of the share of right ones among those predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from phenolens.evaluate.metric import Probabilities, Truth, confusion_matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class MacroPrecision:
+    """The mean over classes of right predictions of the class over all predictions of it.
+
+    A class that occurs and is never predicted counts as 0: leaving it out would reward ignoring a rare class. A class
+    that neither occurs nor is predicted in the test set is left out. As scikit-learn with `zero_division=0`.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "mean over classes of the share of right ones among those predicted"
+    reads: ClassVar[str] = "probabilities"
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    per_class: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:  # noqa: ARG002
+        """The mean precision of the classes that occur or are predicted."""
+        counts = confusion_matrix(truth, p)
+        asked = counts.sum(0)
+        there = (counts.sum(1) > 0) | (asked > 0)
+        return float((counts.diagonal() / asked.clip(min=1))[there].mean())
+
+
+plugin = MacroPrecision

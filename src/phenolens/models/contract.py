@@ -1,0 +1,68 @@
+"""What a model and a fitted model promise. A file in `zoo/` that keeps this promise is a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from phenolens.core.types import Example
+from phenolens.tasks._contract import Task
+
+Probabilities = npt.NDArray[np.float64]
+"""Shape (n, k); every row sums to one."""
+
+
+class Fitted(Protocol):
+    """A model after fitting. It holds numbers only, on the CPU, whatever device it was fitted on."""
+
+    def predict(self, examples: Sequence[Example]) -> Probabilities:
+        """Probabilities (n, k) in the order of the task's classes; a row does not depend on the other examples."""
+        ...
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """The learnt numbers, finite arrays by name, as they are stored in safetensors."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """What `restore` needs beside the weights, and how the fit went; JSON."""
+        ...
+
+
+class Explains(Fitted, Protocol):
+    """A fitted model whose class offers "attention"."""
+
+    def attention(self, example: Example) -> npt.NDArray[np.float64]:
+        """The weight of each row of `example.instances()`, (n,), not negative, summing to one."""
+        ...
+
+
+class Model(Protocol):
+    """A model before fitting: a frozen dataclass of hyper-parameters.
+
+    `reads` is what a part must hold ("bag"); `offers` what the fitted model can show ("attention"); `accepts_missing`
+    says whether an example may have absent parts; `needs_tune` whether it stops or searches on the tune split (only a
+    model that does neither may say False); `cheap` whether a refit on 100 patients with `condense`d features takes less
+    than about a second.
+    """
+
+    version: ClassVar[int]
+    summary: ClassVar[str]
+    reads: ClassVar[str]
+    offers: ClassVar[tuple[str, ...]]
+    accepts_missing: ClassVar[bool]
+    needs_tune: ClassVar[bool]
+    cheap: ClassVar[bool]
+
+    def fit(self, train: Sequence[Example], tune: Sequence[Example], task: Task, *, seed: int) -> Fitted:
+        """Fit on `train`; stop or choose on `tune`. The same seed gives the same numbers, in whatever order they come.
+
+        Everything learnt across patients (scaling, selection) is learnt here, from `train` alone.
+        """
+        ...
+
+    def restore(self, weights: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> Fitted:
+        """The fitted model again, with exactly the same predictions, from what `weights()` and `config()` gave."""
+        ...

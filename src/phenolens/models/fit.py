@@ -1,0 +1,286 @@
+"""Fitting inside a fold: training sees the training patients, stopping the tune patients, test patients come last.
+
+`run_fold` keeps these rules for any model; `fit` stores what it gives under a key and picks up what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import save
+
+from phenolens.core.errors import LeakError, ModelError
+from phenolens.core.registry import Choice
+from phenolens.core.store import Store, key_of
+from phenolens.core.types import PREDICTION_KEYS, Example, Predictions, Split
+from phenolens.models.bags import Features, Pooled, checked, in_order
+from phenolens.models.contract import Fitted, Model, Probabilities
+from phenolens.models.record import record
+from phenolens.tasks._contract import Task
+
+VERSION = 1
+"""Raised when this file comes to give other numbers from the same job."""
+FINAL = "final"
+"""The scheme of a refit on all development patients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitJob:
+    """One model on one split; picklable, so that a worker can do it.
+
+    `split` None is the refit on all patients given, with `final_split` for stopping and choosing. `upstream` maps each
+    unit id to the key of its features and label. `context` is stored beside the weights as it is (encoder identity
+    under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit").
+    """
+
+    model: Choice
+    task: Choice
+    split: Split | None
+    examples: tuple[Example, ...]
+    upstream: Mapping[str, str]
+    seed: int = 0
+    context: Mapping[str, Any] = field(default_factory=dict)
+
+    def final_or_split(self) -> Split:
+        """The split of this job, or the inner one of a final refit."""
+        return self.split or final_split(self.examples, self.task.create(), seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What fitting on one split gives: the model, the predictions of its tune and test units, and who was used."""
+
+    fitted: Fitted
+    table: pd.DataFrame
+    used: Mapping[str, tuple[Example, ...]]
+
+
+def final_split(examples: Sequence[Example], task: Task, *, seed: int, tune: float = 0.2) -> Split:
+    """All patients as train and tune (no test), by a rule that does not depend on the machine or the order.
+
+    In every stratum (the classes of a patient's units together) patients are ordered by a hash of seed and id; the
+    share `tune`, at least one of two or more, is tune. So every class keeps a patient in train.
+    """
+    labels: dict[str, set[str]] = {}
+    for example in examples:
+        labels.setdefault(example.patient, set()).add(task.classes[task.truth(example)])
+    strata: dict[str, list[str]] = {}
+    for patient, classes in labels.items():
+        strata.setdefault("+".join(sorted(classes)), []).append(patient)
+    chosen: set[str] = set()
+    for patients in strata.values():
+        ordered = sorted(patients, key=lambda p: (key_of(["final", seed, p]), p))
+        chosen.update(ordered[: min(len(ordered) - 1, max(1, round(tune * len(ordered))))])
+    return Split(
+        scheme=FINAL,
+        repeat=0,
+        fold=0,
+        train=frozenset(labels) - chosen,
+        tune=frozenset(chosen),
+        test=frozenset(),
+        seed=seed,
+    )
+
+
+def run_fold(
+    model: Model,
+    task: Task,
+    split: Split,
+    examples: Sequence[Example],
+    *,
+    seed: int,
+    name: str,
+    unit: str | None = None,
+) -> Fold:
+    """Fit `model` on split.train, stop and choose on split.tune, then predict tune and test units, each once.
+
+    Examples of patients who are in no part of the split are left alone. The truth of test units is read for the table
+    only and is never handed to the model, whose test examples carry no targets. Raises ModelError naming the unit,
+    class or feature that makes the fit impossible.
+    """
+    parts = _parts(split, examples)
+    _refuse_empty(model, name, split, parts)
+    every = [e for part in parts.values() for e in part]
+    _refuse_missing(model, name, every)
+    task.weights(parts["train"])
+    features = Features.of(parts["train"][0]) if not _condensed(parts["train"][0]) else None
+    if features:
+        parts = {part: tuple(checked(held, features)) for part, held in parts.items()}
+    _assert_parts(split, parts)
+    fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split))
+    unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
+    tables = [
+        _table(part, parts[part], _predict(fitted, parts[part], task, name), task, split, name, unit)
+        for part in ("tune", "test")
+    ]
+    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+    return Fold(fitted=fitted, table=Predictions(table=table, classes=task.classes).table, used=parts)
+
+
+def fit(job: FitJob, root: Path) -> str:
+    """Fit, predict and store; returns the key of the artefacts `fits` and `predictions` under `root`.
+
+    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again.
+    """
+    store = Store(root)
+    model, task, split = job.model.create(), job.task.create(), job.final_or_split()
+    identity = job.model.identity()
+    content = _content(job, identity, task, split)
+    key = key_of(content)
+    if store.has("fits", key, ".safetensors") and store.has("predictions", key, ".parquet"):
+        return key
+    unit = cast("str | None", job.context.get("unit"))
+    fold = run_fold(model, task, split, job.examples, seed=job.seed, name=identity["name"], unit=unit)
+    data = weights_bytes(fold.fitted, identity["name"])
+    config = record(
+        key=key,
+        model=job.model,
+        task=job.task,
+        split=split,
+        seed=job.seed,
+        context=job.context,
+        fold_used=fold.used,
+        fitted=fold.fitted,
+        data=data,
+    )
+    with store.write("predictions", key, ".parquet", content) as part:
+        fold.table.to_parquet(part, index=False)
+    with store.write("fits", key, ".safetensors", config) as part:
+        part.write_bytes(data)
+    return key
+
+
+def fits_predictions(store: Store, key: str) -> pd.DataFrame:
+    """The rows of PREDICTION_KEYS, site, split_hash, truth and probabilities that the fit of this key gave."""
+    return pd.read_parquet(store.path("predictions", key, ".parquet"))
+
+
+def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split) -> dict[str, Any]:
+    """What the key of a fit is made of."""
+    units = []
+    used = split.train | split.tune | split.test
+    for example in in_order([e for e in job.examples if e.patient in used]):
+        if example.unit_id not in job.upstream:
+            raise ModelError(
+                f"no upstream key for unit {example.unit_id!r}",
+                expected="the key of the features and label of every unit",
+                todo="give upstream a key for each example",
+            )
+        facts = [example.patient, example.unit_id, job.upstream[example.unit_id], task.truth(example), _site(example)]
+        units.append(facts)
+    return {
+        "step": "fit",
+        "version": VERSION,
+        "model": identity,
+        "task": job.task.identity(),
+        "split": [split.name, split.hash],
+        "seed": job.seed,
+        "context": dict(job.context),
+        "units": units,
+    }
+
+
+def _seed(seed: int, split: Split) -> int:
+    return int(key_of([seed, split.hash])[:8], 16)
+
+
+def _parts(split: Split, examples: Iterable[Example]) -> dict[str, tuple[Example, ...]]:
+    ordered = in_order(list(examples))
+    for a, b in pairwise(ordered):
+        if a.unit_id == b.unit_id:
+            raise ModelError(f"unit {a.unit_id!r} twice", expected="every unit once", todo="remove one of them")
+    return {part: tuple(e for e in ordered if e.patient in getattr(split, part)) for part in ("train", "tune", "test")}
+
+
+def _assert_parts(split: Split, parts: Mapping[str, Sequence[Example]]) -> None:
+    """The last look before anything is learnt: no patient of one part in another."""
+    for part, held in parts.items():
+        strangers = sorted({e.patient for e in held} - getattr(split, part))
+        if strangers:
+            raise LeakError(
+                f"patient {strangers[0]!r} in {part} of {split.name}",
+                expected="patients of that part only",
+                todo="this is a fault of the program: report it",
+            )
+
+
+def _refuse_empty(model: Model, name: str, split: Split, parts: Mapping[str, Sequence[Example]]) -> None:
+    wanted = ("train", "tune") if model.needs_tune else ("train",)
+    for part in wanted:
+        if not parts[part]:
+            raise ModelError(
+                f"no unit with features among the {len(getattr(split, part))} {part} patients of {split.name}",
+                expected=f"at least one for model '{name}'",
+                todo="see quarantine.csv for their images, or make the splits again",
+            )
+
+
+def _refuse_missing(model: Model, name: str, examples: Iterable[Example]) -> None:
+    if model.accepts_missing:
+        return
+    for example in examples:
+        absent = [p.name for p in example.parts if p.source is None]
+        if absent:
+            raise ModelError(
+                f"part {absent[0]!r} of unit {example.unit_id!r} absent",
+                expected=f"every part there, since model '{name}' does not accept missing ones",
+                todo="leave the part or the unit out, or choose a model that accepts missing parts",
+            )
+
+
+def _condensed(example: Example) -> bool:
+    return any(isinstance(p.source, Pooled) for p in example.parts)
+
+
+def weights_bytes(fitted: Fitted, name: str) -> bytes:
+    """The weights as safetensors, equal for equal weights; raises ModelError when one is not finite.
+
+    Arrays are made contiguous first: safetensors stores a transposed one as if it were not transposed.
+    """
+    weights = {key: np.ascontiguousarray(value) for key, value in sorted(fitted.weights().items())}
+    for key, value in weights.items():
+        if not np.isfinite(value).all():
+            raise ModelError(
+                f"weights '{key}' of model '{name}' that are not finite",
+                expected="finite weights",
+                todo="look for extreme features, or lower the learning rate",
+            )
+    data: bytes = save(weights)
+    return data
+
+
+def _predict(fitted: Fitted, examples: Sequence[Example], task: Task, name: str) -> Probabilities:
+    """Probabilities of examples that carry no targets."""
+    k = len(task.classes)
+    if not examples:
+        return np.empty((0, k))
+    p = np.asarray(fitted.predict([replace(e, targets={}) for e in examples]), dtype=np.float64)
+    sound = p.shape == (len(examples), k) and bool(np.isfinite(p).all()) and bool((p >= 0).all())
+    if not sound or np.abs(p.sum(1) - 1).max() > 1e-6:
+        raise ModelError(
+            f"probabilities of shape {p.shape} from model '{name}' that are not finite, negative or do not sum to one",
+            expected=f"shape {(len(examples), k)}, every row summing to one",
+            todo="correct the model's predict",
+        )
+    return p
+
+
+def _site(example: Example) -> str:
+    return str(example.covariates.get("site", "unknown"))
+
+
+def _table(
+    part: str, examples: Sequence[Example], p: Probabilities, task: Task, split: Split, name: str, unit: str
+) -> pd.DataFrame:
+    keys = ("main", split.scheme, task.target, name, split.repeat, split.fold, part)
+    rows = [
+        (*keys, e.patient, unit, e.unit_id, _site(e), split.hash, task.classes[task.truth(e)], *row)
+        for e, row in zip(examples, p.tolist(), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=[*PREDICTION_KEYS, "site", "split_hash", "truth", *task.columns])

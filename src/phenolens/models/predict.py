@@ -1,0 +1,193 @@
+"""Fitted models as they are stored: publish one, load one, ask it, and refuse what does not fit it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from phenolens.core.errors import ModelError
+from phenolens.core.registry import Choice
+from phenolens.core.store import Store, atomic, canonical, write_text
+from phenolens.core.types import Bag, Example
+from phenolens.models.bags import Features, checked
+from phenolens.models.contract import Fitted, Probabilities
+from phenolens.models.record import FORMAT
+
+WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+EXTENT_TOLERANCE = 0.02
+"""Tiles are cut on whole pixels of a level, so that their side in µm may differ a little between scanners."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A fitted model that was stored, and the config beside it."""
+
+    fitted: Fitted
+    config: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the probabilities."""
+        return tuple(self.config["classes"])
+
+    def predict(self, examples: Sequence[Example]) -> Probabilities:
+        """Probabilities (n, k); raises ModelError when features do not fit or are not finite. Reads no targets."""
+        return self.fitted.predict([replace(e, targets={}) for e in self._checked(examples)])
+
+    def attention(self, example: Example) -> npt.NDArray[np.float64]:
+        """The weight of each row of `example.instances()`; raises ModelError when the model offers none."""
+        if not hasattr(self.fitted, "attention"):
+            raise ModelError(
+                f"model '{self.config['model']['name']}' without attention",
+                expected="a model that offers attention",
+                todo="choose another map, such as occlusion",
+            )
+        weights: npt.NDArray[np.float64] = self.fitted.attention(self._checked([example])[0])
+        return weights
+
+    def seen(self, patients: Iterable[str]) -> list[str]:
+        """Those of `patients` whose images or labels the model saw (train or tune), sorted."""
+        return sorted(set(patients) & set(self.config["training_patients"]))
+
+    def _checked(self, examples: Sequence[Example]) -> list[Example]:
+        facts = self.config["features"]
+        names = tuple(facts["names"]) if facts["names"] else None
+        where = "the training of this model"
+        features = Features(dimension=facts["dimension"], names=names, extent=facts["extent"], where=where)
+        return checked(examples, features)
+
+
+def publish(store: Store, key: str, folder: Path) -> None:
+    """Copy a fit to `folder` as weights.safetensors and config.json; a half-copied pair is refused by `load_model`."""
+    weights = store.path("fits", key, ".safetensors")
+    write_text(folder / CONFIG, weights.with_suffix(".json").read_text("utf-8"))
+    with atomic(folder / WEIGHTS) as part:
+        part.write_bytes(weights.read_bytes())
+
+
+def load_fit(store: Store, key: str, *, base: Path | None = None) -> Stored:
+    """The fitted model of a key of `models.fit.fit`."""
+    weights = store.path("fits", key, ".safetensors")
+    return _load(weights, weights.with_suffix(".json"), base)
+
+
+def load_model(folder: Path, *, base: Path | None = None) -> Stored:
+    """The fitted model of a folder made by `publish`; `base` is where a lab's own `path.py:Class` is found.
+
+    Raises ModelError when a file is missing, damaged or of another version of the model. Reads no pickle.
+    """
+    return _load(folder / WEIGHTS, folder / CONFIG, base)
+
+
+def _load(weights: Path, config_file: Path, base: Path | None) -> Stored:
+    for path in (weights, config_file):
+        if not path.exists():
+            raise ModelError(
+                f"no {path.name}", expected="the two files of a stored model", todo="fit it again", where=str(path)
+            )
+    data = weights.read_bytes()
+    try:
+        config = json.loads(config_file.read_text("utf-8"))
+        arrays = load(data)
+    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as fault:
+        raise ModelError(
+            f"a stored model that cannot be read ({fault})",
+            expected="JSON and safetensors",
+            todo="copy the two files again, or fit the model again",
+            where=str(config_file.parent),
+        ) from fault
+    _refuse_format(config, data, config_file)
+    facts = config["model"]
+    choice = Choice("model", facts["choice"]["name"], facts["choice"]["parameters"], base)
+    model = choice.create()
+    found = choice.identity()
+    for what in ("version", "content"):
+        if found.get(what) != facts.get(what):
+            raise ModelError(
+                f"model '{facts['name']}' of {what} {found.get(what)}",
+                expected=f"{what} {facts.get(what)}, with which it was fitted",
+                todo="fit the model again, or install the phenolens it was fitted with",
+                where=str(config_file),
+            )
+    return Stored(fitted=model.restore(arrays, config["fitted"]), config=config)
+
+
+def _refuse_format(config: Any, data: bytes, config_file: Path) -> None:
+    known = config.get("format") if isinstance(config, dict) else None
+    if known != FORMAT:
+        raise ModelError(
+            f"a stored model of format {known}",
+            expected=f"format {FORMAT}",
+            todo="fit the model again with this phenolens",
+            where=str(config_file),
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if config["weights_sha256"] != digest:
+        raise ModelError(
+            f"weights with the SHA-256 {digest[:12]}…",
+            expected=f"{config['weights_sha256'][:12]}…, which this config was written with",
+            todo="copy weights and config of one fit together again",
+            where=str(config_file.parent),
+        )
+
+
+def check_fit(
+    config: Mapping[str, Any],
+    encoder_identity: Mapping[str, Any] | None,
+    bag: Bag,
+    *,
+    tiles: Mapping[str, Any] | None = None,
+    stain: str | None = None,
+) -> None:
+    """Refuse features that are not of the kind a stored model was fitted on.
+
+    Compares encoder identity, number and names of features, the side of a tile in µm, and, where given and known, tile
+    settings (`size_px`, `mpp`) and stain. Raises ModelError at the first that differs; says nothing when all fit.
+    """
+    context, features = config["context"], config["features"]
+    name = config["model"]["name"]
+    _compare("encoder", _json(encoder_identity), context.get("encoder"), f"extract them with the encoder of '{name}'")
+    _compare("number of features", bag.x.shape[1], features["dimension"], f"use the encoder of '{name}'")
+    if bag.names is not None and features["names"]:
+        _compare("names of features", list(bag.names), features["names"], f"use the encoder of '{name}'")
+    known = context.get("tiles") or {}
+    for key in ("size_px", "mpp"):
+        if tiles is not None and key in known:
+            _compare(f"tiles of {key}", tiles.get(key), known[key], "cut the tiles as the model's study did")
+    if abs(bag.extent - features["extent"]) > EXTENT_TOLERANCE * features["extent"]:
+        _compare("tiles with a side of", f"{bag.extent:g} µm", f"{features['extent']:g} µm", "check the mpp")
+    stains = context.get("stains")
+    if stain is not None and stains and stain not in stains:
+        _compare("stain", stain, " or ".join(stains), "use a slide of a stain the model was fitted on")
+
+
+def _json(content: Any) -> Any:
+    return json.loads(canonical(content))
+
+
+def _compare(what: str, found: Any, expected: Any, todo: str) -> None:
+    if found == expected:
+        return
+    raise ModelError(
+        f"{what} {_short(found, expected)}", expected=f"{what} {_short(expected, found)}, as in training", todo=todo
+    )
+
+
+def _short(content: Any, other: Any) -> str:
+    """The content, or of two mappings or lists only what differs."""
+    if isinstance(content, dict) and isinstance(other, dict):
+        keys = [k for k in content if k not in other or content[k] != other[k]] or list(content)
+        return ", ".join(f"{k} {_short(content[k], other.get(k))}" for k in keys)
+    if isinstance(content, list) and isinstance(other, list):
+        at = next((i for i, (a, b) in enumerate(zip(content, other, strict=False)) if a != b), 0)
+        return f"({len(content)}) with {content[at]!r} at {at}" if content else "(none)"
+    return repr(content)

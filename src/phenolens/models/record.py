@@ -1,0 +1,83 @@
+"""What lies beside the weights of a fitted model: enough to restore it, to refuse what does not fit, and to cite it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from phenolens import __version__
+from phenolens.core.registry import Choice
+from phenolens.core.store import key_of
+from phenolens.core.types import Example, Split
+from phenolens.models.bags import Features
+from phenolens.models.contract import Fitted
+
+FORMAT = 1
+PACKAGES = ("numpy", "scikit-learn", "torch")
+
+
+def record(
+    *,
+    key: str,
+    model: Choice,
+    task: Choice,
+    split: Split,
+    seed: int,
+    context: Mapping[str, Any],
+    fold_used: Mapping[str, Sequence[Example]],
+    fitted: Fitted,
+    data: bytes,
+) -> dict[str, Any]:
+    """The config of a fitted model, JSON, without a path or a time.
+
+    `training_patients` are all whose images or labels the model saw, those of the tune part included; the file stays
+    with the study. `context` is what the caller said of the features.
+    """
+    made, identity = task.create(), model.identity()
+    sets = {part: sorted({e.patient for e in fold_used[part]}) for part in ("train", "tune")}
+    seen = sorted({*sets["train"], *sets["tune"]})
+    features = Features.of(fold_used["train"][0])
+    content = {
+        "format": FORMAT,
+        "key": key,
+        "model": {**identity, "choice": {"name": model.name, "parameters": dict(model.params)}},
+        "fitted": fitted.config(),
+        "task": task.identity(),
+        "classes": list(made.classes),
+        "target": made.target,
+        "features": {"dimension": features.dimension, "names": features.names, "extent": features.extent},
+        "context": dict(context),
+        "training_patients": seen,
+        "tune_patients": sets["tune"],
+        "training": {
+            "count": len(seen),
+            "hash": key_of(seen),
+            "units": {part: len(fold_used[part]) for part in ("train", "tune")},
+            "classes": _counts(made, fold_used["train"]),
+            "without_features": {
+                part: sorted(getattr(split, part) - {e.patient for e in fold_used[part]})
+                for part in ("train", "tune", "test")
+            },
+        },
+        "split": {"scheme": split.scheme, "repeat": split.repeat, "fold": split.fold, "hash": split.hash},
+        "seed": seed,
+        "versions": {
+            "phenolens": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain
+
+
+def _counts(task: Any, examples: Sequence[Example]) -> dict[str, int]:
+    counts = dict.fromkeys(task.classes, 0)
+    for example in examples:
+        counts[task.classes[task.truth(example)]] += 1
+    return counts

@@ -1,0 +1,188 @@
+"""A stored model on new slides: probabilities, a map, and a refusal when the slide does not fit the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image as Pillow
+
+from phenolens.core.errors import ImageError, ModelError, PhenolensError
+from phenolens.core.progress import Progress
+from phenolens.core.registry import EXPLAINERS, Choice
+from phenolens.core.store import Store, atomic
+from phenolens.core.types import Example, Part
+from phenolens.explain.draw import overlay
+from phenolens.explain.heatmaps import heatmaps
+from phenolens.features.bagfile import BagFile
+from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract
+from phenolens.models.predict import Stored, check_fit, load_model
+from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare
+from phenolens.slides.quality import QualitySettings
+from phenolens.slides.region import RegionSettings
+from phenolens.slides.stain import stain_check
+from phenolens.slides.tiles import TileSettings, draw
+from phenolens.steps.desk import write_csv
+from phenolens.study import FILE
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Lines for a person, and how many images were refused."""
+
+    lines: tuple[str, ...]
+    refused: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How the model's features were made, from its config."""
+
+    encoder: Choice
+    region: RegionSettings
+    tiles: TileSettings
+    quality: QualitySettings
+
+
+def setting_of(stored: Stored, base: Path) -> Setting:
+    """The settings in a model's config; a model fitted on features made elsewhere cannot read slides."""
+    context = stored.config["context"]
+    chosen = context.get("encoder_choice")
+    if chosen is None:
+        raise ModelError(
+            f"a model fitted on features made elsewhere ({context.get('features_folder')})",
+            expected="a model whose features phenolens made",
+            todo="fit the study with features: {encoder: ...} to predict slides",
+        )
+    return Setting(
+        encoder=Choice("encoder", chosen["name"], chosen["params"], base),
+        region=RegionSettings(**context["region"]),
+        tiles=TileSettings(**context["tiles"]),
+        quality=QualitySettings(**context["quality"]),
+    )
+
+
+def study_folder(model: Path) -> Path:
+    """The study that a model of results/models/NAME/final belongs to, where a lab's own plug-ins lie; else MODEL."""
+    parents = model.resolve().parents
+    return parents[3] if len(parents) > 3 and (parents[3] / FILE).exists() else model
+
+
+def predict_images(
+    model: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    mpp: float | None = None,
+    annotation: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Predicted:
+    """Predict each image as one case; writes predictions.csv and maps into `out`; what does not fit is refused."""
+    progress = progress or Progress()
+    base = study_folder(model)
+    stored = load_model(model, base=base)
+    setting = setting_of(stored, base)
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for path in images:
+        job = SlideJob(
+            patient=path.stem,
+            image=path.stem,
+            path=str(path.resolve()),
+            annotation=None if annotation is None else str(annotation.resolve()),
+            mpp=mpp,
+        )
+        try:
+            row, said = _predict_one(job, stored, setting, out, workers, progress)
+        except PhenolensError as error:
+            row = {"image": path.name, "refused": str(error)}
+            said = [f"{path.name}: REFUSED: found {error.found}; expected {error.expected}; {error.todo}"]
+        rows.append(row)
+        lines += said
+    write_csv(out / "predictions.csv", pd.DataFrame(rows))
+    refused = sum("refused" in row for row in rows)
+    return Predicted((*lines, f"written to {out / 'predictions.csv'}"), refused)
+
+
+def _predict_one(
+    job: SlideJob, stored: Stored, setting: Setting, out: Path, workers: int | None, progress: Progress
+) -> tuple[dict[str, Any], list[str]]:
+    region = setting.region
+    notes = []
+    if region.annotation is not None and job.annotation is None:
+        region = replace(region, annotation=None, min_annotation_share=None)
+        inside = f"the model was fitted inside '{setting.region.annotation}' annotations"
+        notes.append(f"{inside}; none was given, so all tissue is read")
+    root = out / "artefacts"
+    store = Store(root)
+    key = prepare(job, region, setting.tiles, setting.quality, root)
+    thumbnail = np.asarray(Pillow.open(store.path("thumbnail", key, ".jpg")).convert("RGB"))
+    made = load_prepared(store, key)
+    _refuse_stain(thumbnail, made)
+    source = _features(job, key, made, setting, root, workers, progress)
+    bag = source.load()
+    check_fit(stored.config, encoder_identity(setting.encoder), bag, tiles={"mpp": setting.tiles.mpp})
+    example = Example(
+        patient=job.patient,
+        unit_id=job.image,
+        parts=(Part(name="slide", image=job.image, source=source),),
+        covariates={"site": "unknown"},
+    )
+    p = stored.predict([example])[0]
+    classes = list(stored.config["classes"])
+    best = int(p.argmax())
+    pictures = _maps(job, stored, example, thumbnail, best, out, classes)
+    row = {"image": Path(job.path).name, "predicted": classes[best]}
+    row |= {f"p_{c}": round(float(v), 6) for c, v in zip(classes, p, strict=True)}
+    row |= {"tiles": len(bag.x), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
+    shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(classes, p, strict=True))
+    return row, [f"{row['image']}: {classes[best]} ({shown}) from {len(bag.x)} tiles", *(f"  note: {n}" for n in notes)]
+
+
+def _refuse_stain(thumbnail: np.ndarray[Any, Any], made: Prepared) -> None:
+    found = stain_check(thumbnail)
+    if not found.ok:
+        raise ImageError(
+            f"a stain that does not look like H&E ({found.reason})",
+            expected="an H&E slide, as the model was fitted on",
+            todo="give the H&E slide of the case",
+            where=made.image,
+        )
+
+
+def _features(
+    job: SlideJob, key: str, made: Prepared, setting: Setting, root: Path, workers: int | None, progress: Progress
+) -> BagFile:
+    rows = draw({job.image: len(made.xy)}, setting.tiles.max_per_patient, seed=setting.tiles.seed, patient=job.patient)
+    ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]))
+    outcome = next(iter(extract([ask], setting.encoder, root, workers=workers, progress=progress)))
+    return bag_file(Store(root), outcome.unwrap())
+
+
+def _maps(
+    job: SlideJob,
+    stored: Stored,
+    example: Example,
+    thumbnail: np.ndarray[Any, Any],
+    target: int,
+    out: Path,
+    classes: Sequence[str],
+) -> list[str]:
+    offers = ("attention",) if hasattr(stored.fitted, "attention") else ()
+    written = []
+    for method in EXPLAINERS.names():
+        explainer = EXPLAINERS.create(method)
+        if explainer.needs is not None and explainer.needs not in offers:
+            continue
+        (heatmap,) = heatmaps(stored.fitted, example, method, target, classes[target])
+        path = out / "maps" / f"{job.image}-{method}.jpg"
+        with atomic(path) as part:
+            picture = overlay(thumbnail, heatmap, signed=explainer.signed)
+            Pillow.fromarray(picture).save(part, format="JPEG", quality=88)
+        written.append(f"maps/{path.name}")
+    return written

@@ -1,0 +1,112 @@
+"""The whole path from study.yaml to results; the only place that knows the order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from phenolens.core.errors import StudyError, nearest
+from phenolens.core.progress import Progress
+from phenolens.core.store import study_lock
+from phenolens.core.types import Example, Finding
+from phenolens.steps import cohort as cohorts
+from phenolens.steps import maps, models, records, slides
+from phenolens.steps.context import context_of
+from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.foresee import foresee
+from phenolens.study import Study
+
+STOPS = ("splits", "tiles", "features", "models")
+
+
+@dataclass(frozen=True)
+class Done:
+    """Whether the run reached its end, and if not, what it says."""
+
+    finished: bool
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found, and lines about size, hours and disk."""
+
+    findings: tuple[Finding, ...]
+    summary: tuple[str, ...]
+
+
+def run_study(
+    folder: Path | str,
+    *,
+    workers: int | None = None,
+    until: str | None = None,
+    extend: bool = False,
+    new_splits: bool = False,
+    progress: Progress | None = None,
+) -> Done:
+    """Run a study to its results; what is stored already is not done again.
+
+    `until` stops after "splits", "tiles", "features" or "models". Raises PhenolensError with what to do.
+    """
+    if until is not None and until not in STOPS:
+        raise StudyError(f"--until {until}", expected=", ".join(STOPS), todo=f"correct it{nearest(until, STOPS)}")
+    study = Study.load(folder)
+    desk = Desk(study=study, workers=workers, progress=progress or Progress())
+    with study_lock(study.folder):
+        return _run(desk, until, extend=extend, new_splits=new_splits)
+
+
+def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Done:
+    desk.store.sweep()
+    ready = cohorts.read_cohort(desk)
+    cohorts.refuse(list(ready.findings))
+    splits = cohorts.freeze_splits(desk, ready, extend=extend, new_splits=new_splits)
+    findings = cohorts.static_findings(desk, ready, splits)
+    records.write_findings(desk, findings)
+    cohorts.refuse(findings)
+    if until == "splits":
+        return Done(False, f"splits: {desk.results / 'splits.csv'}")
+
+    states = slides.prepare_slides(desk, ready)
+    records.write_images(desk, states)
+    if until == "tiles":
+        return Done(False, f"tiles: {desk.results / 'images.csv'}")
+
+    bags = slides.extract_features(desk, ready, states)
+    records.write_images(desk, states)
+    if until == "features":
+        return Done(False, f"features of {len(bags)} images; see {desk.results / 'images.csv'}")
+
+    context = context_of(desk)
+    examples, keys, empty = models.make_examples(desk, ready, states, bags)
+    fits = models.fit_models(desk, ready, splits, examples, keys, context)
+    predictions = models.gather(desk, ready, fits)
+    models.publish_models(desk, fits)
+    findings += models.note_holdout_reads(desk, fits)
+    records.write_findings(desk, findings)
+    models.measure(desk, predictions)
+    if until == "models":
+        return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
+
+    maps.draw_maps(desk, fits, predictions, examples, states)
+    records.write_manifest(desk, ready, splits, records.flow(ready, states, empty), context)
+    return Done(True)
+
+
+def stored_examples(desk: Desk) -> tuple[Ready, list[Example]]:
+    """Cohort and examples of a finished run, from stored artefacts; nothing is written to results."""
+    ready = cohorts.read_cohort(desk)
+    states = slides.prepare_slides(desk, ready)
+    bags = slides.extract_features(desk, ready, states)
+    return ready, models.make_examples(desk, ready, states, bags)[0]
+
+
+def check(folder: Path | str, *, workers: int | None = None, progress: Progress | None = None) -> Checked:
+    """All faults that can be known before a pixel is read, with estimates of size, hours and disk."""
+    study = Study.load(folder)
+    desk = Desk(study=study, workers=workers, progress=progress or Progress())
+    ready = cohorts.read_cohort(desk)
+    splits = [] if any(f.severity == "error" for f in ready.findings) else cohorts.draw_splits(desk, ready)
+    findings = cohorts.static_findings(desk, ready, splits)
+    more, summary = foresee(desk, ready, splits)
+    return Checked((*findings, *more), tuple(summary))

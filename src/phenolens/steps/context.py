@@ -1,0 +1,33 @@
+"""What a stored model must remember of how its features were made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from phenolens.features.extract import encoder_identity
+from phenolens.steps.desk import Desk
+
+
+def context_of(desk: Desk) -> dict[str, Any]:
+    """Encoder, region, tiles and quality as JSON; travels in the config of every model, and predict holds to it."""
+    study = desk.study
+    encoder = study.encoder()
+    return {
+        "encoder": None if encoder is None else encoder_identity(encoder),
+        "encoder_choice": None if encoder is None else {"name": encoder.name, "params": dict(encoder.params)},
+        "features_folder": None if study.features.folder is None else study.features.folder.name,
+        "region": study.region.model_dump(mode="json"),
+        "tiles": study.tiles.model_dump(mode="json", exclude={"magnification"}) | {"mpp": study.tiles.spacing},
+        "quality": dict(study.quality),
+        "unit": study.task.unit,
+    }
+
+
+def devices_of(desk: Desk) -> list[str]:
+    """Where the encoder ran."""
+    encoder = desk.study.encoder()
+    if encoder is None or encoder.create().place == "cpu":
+        return ["cpu"]
+    from phenolens.core.compute import devices
+
+    return devices()

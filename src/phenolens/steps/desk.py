@@ -1,0 +1,104 @@
+"""What every step is handed: the study, where things lie, and how to work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from phenolens.cohort.table import Tables
+from phenolens.core.errors import ModelError
+from phenolens.core.progress import Progress
+from phenolens.core.registry import Choice
+from phenolens.core.store import Store, atomic
+from phenolens.core.types import Cohort, Finding
+from phenolens.slides.quality import QualitySettings
+from phenolens.slides.region import RegionSettings
+from phenolens.slides.tiles import TileSettings
+from phenolens.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """A study being worked on."""
+
+    study: Study
+    workers: int | None
+    progress: Progress
+
+    @property
+    def root(self) -> Path:
+        """Where artefacts lie."""
+        return self.study.folder / "artefacts"
+
+    @property
+    def store(self) -> Store:
+        return Store(self.root)
+
+    @property
+    def results(self) -> Path:
+        return self.study.folder / "results"
+
+    @property
+    def tables(self) -> Tables:
+        study = self.study
+        return Tables(
+            patients=study.path(study.patients),
+            images=study.path(study.images),
+            target=study.task.target,
+            unit=study.task.unit,
+            where=study.where,
+            classes=study.task.classes,
+        )
+
+    @property
+    def region(self) -> RegionSettings:
+        return RegionSettings(**self.study.region.model_dump())
+
+    @property
+    def tiles(self) -> TileSettings:
+        asked = self.study.tiles
+        return TileSettings(
+            size_px=asked.size_px,
+            mpp=asked.spacing,
+            step_px=asked.step_px,
+            max_per_patient=asked.max_per_patient,
+            seed=asked.seed,
+        )
+
+    @property
+    def quality(self) -> QualitySettings:
+        return QualitySettings(**self.study.quality)
+
+    def relative(self, path: Path) -> str:
+        """A path as it is written in results: relative to the study's folder."""
+        return path.relative_to(self.study.folder).as_posix()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A cohort that can be worked on."""
+
+    cohort: Cohort
+    labels: pd.Series
+    units: pd.DataFrame
+    classes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def task(self, study: Study) -> Choice:
+        """The task with its classes filled in."""
+        return Choice("task", study.task.kind, {"target": study.task.target, "classes": self.classes})
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table whole or not at all, the same bytes for the same content."""
+    with atomic(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def only_row(table: pd.DataFrame, what: str) -> pd.Series:
+    """The single row of a table; anything else is a fault of ours and said so."""
+    if len(table) != 1:
+        raise ModelError(f"{len(table)} rows for {what}", expected="one", todo="run the study again")
+    return table.iloc[0]

@@ -1,0 +1,111 @@
+"""What a run will meet and cost: headers are opened, no pixel is read."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from phenolens.core.compute import default_workers, run_all
+from phenolens.core.errors import PhenolensError
+from phenolens.core.types import Finding, Split
+from phenolens.slides.annotation import read_annotation
+from phenolens.slides.image import open_slide
+from phenolens.slides.prepare import SlideJob
+from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.slides import jobs_of
+
+_TRIAL = 8
+_BYTES_PER_VALUE = 4
+
+
+@dataclass(frozen=True)
+class Header:
+    """Size of a slide: its area at level 0 in um2, format, and mpp."""
+
+    area_um2: float
+    format: str
+    mpp: float
+
+
+def _open(job: SlideJob, annotation: str | None) -> Header:
+    with open_slide(Path(job.path), patient=job.patient, image=job.image, mpp=job.mpp) as slide:
+        if annotation is not None and job.annotation is not None:
+            read_annotation(Path(job.annotation), annotation, slide.frame, offset=slide.bounds)
+        area = float(np.prod(np.array(slide.frame.shape) * np.array(slide.frame.spacing)))
+        return Header(area, slide.format, slide.frame.mpp)
+
+
+def foresee(desk: Desk, ready: Ready, splits: Sequence[Split]) -> tuple[list[Finding], list[str]]:
+    """Findings about single files (they will be quarantined) and lines about the size of the run."""
+    findings: list[Finding] = []
+    headers: dict[str, list[Header]] = {}
+    jobs = [] if desk.study.encoder() is None else [job for job, _ in jobs_of(ready)]
+    work = partial(_open, annotation=desk.region.annotation)
+    with desk.progress.step("opening headers", len(jobs), "slides") as step:
+        for outcome in run_all(work, jobs, workers=desk.workers):
+            step.advance()
+            if outcome.error is not None:
+                findings.append(_will_be_quarantined(outcome.item, outcome.error))
+            else:
+                headers.setdefault(outcome.item.patient, []).append(outcome.unwrap())
+    counts = ready.units["truth"].value_counts()
+    lines = [
+        f"{len(ready.cohort.patients)} patients, {len(ready.cohort.images)} images, "
+        + ", ".join(f"{c}: {int(counts.get(c, 0))}" for c in ready.classes),
+        f"{len(splits)} splits x {len(desk.study.models)} models",
+    ]
+    return findings, lines + _cost(desk, headers)
+
+
+def _will_be_quarantined(job: SlideJob, error: PhenolensError) -> Finding:
+    return Finding(
+        rule="image-unusable",
+        severity="warning",
+        what=f"image {job.image} will be left out: found {error.found}, expected {error.expected}",
+        todo=error.todo,
+        who=(job.patient,),
+        where=error.where,
+    )
+
+
+def _cost(desk: Desk, headers: dict[str, list[Header]]) -> list[str]:
+    """Tiles, hours and disk, from slide areas (an upper bound: glass is counted as tissue)."""
+    choice = desk.study.encoder()
+    if choice is None or not headers:
+        return []
+    side = desk.tiles.size_px * desk.tiles.mpp
+    step = (desk.tiles.step_px or desk.tiles.size_px) * desk.tiles.mpp
+    most = desk.tiles.max_per_patient or 10**9
+    tiles = sum(min(most, sum(int(h.area_um2 / step**2) + 1 for h in slides)) for slides in headers.values())
+    free = shutil.disk_usage(desk.study.folder).free
+    encoder = choice.create()
+    line = f"at most {tiles:,} tiles of {side:.0f} um"
+    if encoder.place != "cpu":
+        return [line, "hours depend on the device; the run shows its rate and the time left"]
+    rate, width = _trial(encoder.load("cpu"), desk)
+    workers = desk.workers or default_workers()
+    need = tiles * width * _BYTES_PER_VALUE
+    lines = [
+        f"{line}, at most {tiles / rate / workers / 3600:.2f} hours of encoding with {workers} workers",
+        f"features: at most {need / 2**20:.0f} MiB; free on this disk: {free / 2**30:.0f} GiB",
+    ]
+    if need > free:
+        lines.append("WARNING: the features will not fit on this disk")
+    return lines
+
+
+def _trial(encode: object, desk: Desk) -> tuple[float, int]:
+    """Tiles a second on one processor and the length of a feature, on a few tiles of noise."""
+    assert callable(encode)
+    size = desk.tiles.size_px
+    noise = np.random.default_rng(0).integers(120, 250, (_TRIAL, size, size, 3), dtype=np.uint8)
+    encode(noise[:1], desk.tiles.mpp)
+    start = time.perf_counter()
+    width = encode(noise, desk.tiles.mpp).shape[1]
+    return _TRIAL / (time.perf_counter() - start), int(width)

@@ -1,0 +1,156 @@
+"""Maps and top tiles of test patients, each from the fold model that never saw the patient."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image as Pillow
+
+from phenolens.core.compute import run_all
+from phenolens.core.registry import EXPLAINERS, MODELS
+from phenolens.core.store import atomic, key_of, write_json
+from phenolens.core.types import Example, Heatmap, Predictions, Rgb
+from phenolens.explain.draw import overlay
+from phenolens.explain.heatmaps import heatmaps, top
+from phenolens.features.pictures import cut
+from phenolens.models.predict import load_model
+from phenolens.slides.prepare import SlideJob
+from phenolens.steps.desk import Desk
+from phenolens.steps.models import Fit, folder_of
+from phenolens.steps.slides import States
+
+_TILE_PX = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapJob:
+    """One unit to explain with one model and one method."""
+
+    example: Example
+    model: Path
+    model_name: str
+    method: str
+    target: int
+    row: Mapping[str, Any]
+    most_tiles: int
+    base: Path
+
+
+def draw_maps(
+    desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Sequence[Example], states: States
+) -> None:
+    """results/maps: a picture a slide and method, top tiles, and index.json."""
+    folder = desk.results / "maps"
+    shutil.rmtree(folder, ignore_errors=True)
+    jobs = _jobs(desk, fits, predictions, {e.unit_id: e for e in examples})
+    index: list[dict[str, Any]] = []
+    with desk.progress.step("drawing maps", len(jobs), "maps") as step:
+        for outcome in run_all(partial(explain, classes=predictions.classes), jobs, workers=desk.workers):
+            index += [_write(desk, folder, outcome.item, heatmap, states) for heatmap in outcome.unwrap()]
+            step.advance()
+    write_json(folder / "index.json", index)
+
+
+def _jobs(desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Mapping[str, Example]) -> list[MapJob]:
+    jobs: list[MapJob] = []
+    main = desk.study.validation.scheme
+    for method in desk.study.explain.methods:
+        needs = EXPLAINERS.plugin(method)[0].needs
+        able = [
+            c
+            for c in desk.study.model_choices()
+            if needs is None or needs in MODELS.plugin(c.name, base=c.base)[0].offers
+        ]
+        if not able:
+            desk.progress.say(f"maps: no model of this study offers what '{method}' needs ({needs})")
+            continue
+        model = able[-1]
+        folders = {
+            f.split.fold: folder_of(desk, f)
+            for f in fits
+            if f.model == model and f.split is not None and (f.split.scheme, f.split.repeat) == (main, 0)
+        }
+        table = predictions.table
+        rows = table[(table["scheme"] == main) & (table["repeat"] == 0) & (table["part"] == "test")]
+        chosen = select(rows[rows["model"] == model.name.rpartition(":")[2]], predictions, desk.study.explain.slides)
+        for row in chosen.to_dict("records"):
+            target = predictions.classes.index(row["predicted"])
+            jobs.append(
+                MapJob(
+                    example=examples[row["unit_id"]],
+                    model=folders[row["fold"]],
+                    model_name=model.name,
+                    method=method,
+                    target=target,
+                    row={str(k): v for k, v in row.items()},
+                    most_tiles=desk.study.explain.tiles,
+                    base=desk.study.folder,
+                )
+            )
+    return jobs
+
+
+def select(rows: pd.DataFrame, predictions: Predictions, most: int) -> pd.DataFrame:
+    """Units worth looking at: of every class in turn the surest right one, then the surest wrong one, and so on."""
+    p = rows[list(predictions.columns)].to_numpy(dtype=float)
+    rows = rows.assign(predicted=[predictions.classes[i] for i in p.argmax(1)], probability=p.max(1))
+    rows = rows.assign(right=rows["predicted"] == rows["truth"])
+    rows = rows.sort_values(["probability", "unit_id"], ascending=[False, True])
+    rows = rows.assign(place=rows.groupby(["truth", "right"]).cumcount())
+    return rows.sort_values(["place", "right", "truth"], ascending=[True, False, True]).head(most)
+
+
+def explain(job: MapJob, classes: tuple[str, ...]) -> list[Heatmap]:
+    """Heatmaps of every image of the unit; runs in a worker."""
+    stored = load_model(job.model, base=job.base)
+    return heatmaps(stored.fitted, job.example, job.method, job.target, classes[job.target])
+
+
+def _write(desk: Desk, folder: Path, job: MapJob, heatmap: Heatmap, states: States) -> dict[str, Any]:
+    state = states[heatmap.image]
+    signed = EXPLAINERS.plugin(job.method)[0].signed
+    stem = f"{job.model_name.rpartition(':')[2]}-{job.method}-{key_of([job.row['unit_id'], heatmap.image])[:10]}"
+    picture, tiles = "", []
+    thumbnail = desk.store.path("thumbnail", state.prepared, ".jpg") if state.prepared else None
+    if thumbnail is not None and thumbnail.exists():
+        shown = overlay(np.asarray(Pillow.open(thumbnail).convert("RGB")), heatmap, signed=signed)
+        picture = _save(desk, folder / f"{stem}.jpg", shown)
+        cuts = cut_tiles(state.job, heatmap, job.most_tiles)
+        tiles = [_save(desk, folder / f"{stem}-tile{i}.jpg", tile) for i, tile in enumerate(cuts)]
+    row = job.row
+    return {
+        "patient": row["patient"],
+        "unit_id": row["unit_id"],
+        "image": heatmap.image,
+        "model": job.model_name,
+        "method": job.method,
+        "signed": signed,
+        "explains": heatmap.explains,
+        "truth": row["truth"],
+        "predicted": row["predicted"],
+        "probability": round(float(row["probability"]), 4),
+        "picture": picture,
+        "tiles": tiles,
+        "fidelity": {k: round(v, 4) for k, v in heatmap.fidelity.items()},
+        "n_tiles": len(heatmap.scores),
+    }
+
+
+def cut_tiles(job: SlideJob, heatmap: Heatmap, most: int) -> Rgb:
+    """Pictures of the top tiles, (n, px, px, 3)."""
+    frame = heatmap.frame
+    xy = np.rint(top(heatmap, most) / np.array(frame.spacing[:2])).astype(np.int64)
+    return cut(job, xy, heatmap.extent / frame.mpp, _TILE_PX)
+
+
+def _save(desk: Desk, path: Path, picture: Rgb) -> str:
+    with atomic(path) as part:
+        Pillow.fromarray(picture).save(part, format="JPEG", quality=85)
+    return desk.relative(path)

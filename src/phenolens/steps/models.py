@@ -1,0 +1,142 @@
+"""From stored features to fitted models, predictions and estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phenolens.core.compute import run_all
+from phenolens.core.errors import ModelError
+from phenolens.core.registry import Choice
+from phenolens.core.store import key_of
+from phenolens.core.types import PREDICTION_KEYS, BagSource, Example, Finding, Predictions, Split
+from phenolens.evaluate.score import estimates
+from phenolens.features.examples import examples
+from phenolens.models.fit import FitJob, fit, fits_predictions
+from phenolens.models.predict import publish
+from phenolens.steps.desk import Desk, Ready, write_csv
+from phenolens.steps.slides import States
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One fitted model: which, on which split (None: all development patients), and its key in the store."""
+
+    model: Choice
+    split: Split | None
+    key: str
+
+
+def make_examples(
+    desk: Desk, ready: Ready, states: States, bags: Mapping[str, BagSource]
+) -> tuple[list[Example], dict[str, str], list[str]]:
+    """Examples of every unit with features, the key of each one's content, and the units without any."""
+    made, empty = examples(ready.units, bags, desk.study.task.target)
+    keys = {e.unit_id: _content(e, states, bags) for e in made}
+    return made, keys, empty
+
+
+def _content(example: Example, states: States, bags: Mapping[str, BagSource]) -> str:
+    images = [part.image for part in example.parts if part.source is not None]
+    features = [states[i].features or getattr(bags[i], "fingerprint", "") for i in images]
+    return key_of([features, dict(example.targets), dict(example.covariates)])
+
+
+def fit_models(
+    desk: Desk,
+    ready: Ready,
+    splits: Sequence[Split],
+    made: Sequence[Example],
+    keys: Mapping[str, str],
+    context: Mapping[str, Any],
+) -> list[Fit]:
+    """Fit every model on every split and once on all development patients; stored ones are not fitted again."""
+    held = {p for s in splits if s.scheme == "holdout" for p in s.test}
+    jobs: list[FitJob] = []
+    for split in [*splits, None]:
+        patients = split.train | split.tune | split.test if split else {e.patient for e in made} - held
+        inside = tuple(e for e in made if e.patient in patients)
+        for model in desk.study.model_choices():
+            jobs.append(
+                FitJob(
+                    model=model,
+                    task=ready.task(desk.study),
+                    split=split,
+                    examples=inside,
+                    upstream={e.unit_id: keys[e.unit_id] for e in inside},
+                    seed=desk.study.seed,
+                    context=context,
+                )
+            )
+    fits: list[Fit] = []
+    with desk.progress.step("fitting models", len(jobs), "fits") as step:
+        for outcome in run_all(partial(fit, root=desk.root), jobs, workers=desk.workers):
+            fits.append(Fit(model=outcome.item.model, split=outcome.item.split, key=outcome.unwrap()))
+            step.advance()
+    return fits
+
+
+def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
+    """All predictions of the fold models as one table, written to results/predictions.csv."""
+    tables = [fits_predictions(desk.store, f.key) for f in fits if f.split is not None]
+    if not tables:
+        raise ModelError("no predictions", expected="at least one split", todo="check the validation section")
+    whole = pd.concat(tables, ignore_index=True).sort_values(list(PREDICTION_KEYS), ignore_index=True)
+    predictions = Predictions(table=whole, classes=ready.classes)
+    write_csv(desk.results / "predictions.csv", whole)
+    return predictions
+
+
+def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
+    """Estimates with intervals, written to results/estimates.csv."""
+    table = estimates(predictions)
+    write_csv(desk.results / "estimates.csv", table)
+    return table
+
+
+def folder_of(desk: Desk, fit_: Fit) -> Path:
+    """results/models/NAME/{final, REPEAT-FOLD, SCHEME-REPEAT-FOLD}."""
+    name = fit_.model.name.rpartition(":")[2]
+    if fit_.split is None:
+        return desk.results / "models" / name / "final"
+    main = fit_.split.scheme == desk.study.validation.scheme
+    place = f"{fit_.split.repeat}-{fit_.split.fold}"
+    return desk.results / "models" / name / (place if main else f"{fit_.split.scheme}-{place}")
+
+
+def publish_models(desk: Desk, fits: Sequence[Fit]) -> None:
+    """Copy weights and configuration of every fit from the store to results/models."""
+    for one in fits:
+        publish(desk.store, one.key, folder_of(desk, one))
+
+
+def note_holdout_reads(desk: Desk, fits: Sequence[Fit]) -> list[Finding]:
+    """Keep count of the procedures that have read the locked test set; more than one a model is a warning."""
+    path = desk.study.folder / "holdout_reads.csv"
+    now = pd.DataFrame(
+        [{"model": f.model.name, "fit": f.key} for f in fits if f.split is not None and f.split.scheme == "holdout"]
+    )
+    if now.empty:
+        return []
+    known = pd.read_csv(path, dtype=str) if path.exists() else now.iloc[:0]
+    table = pd.concat([known, now]).drop_duplicates(ignore_index=True)
+    if len(table) > len(known):
+        write_csv(path, table)
+    counts = table.groupby("model")["fit"].count()
+    again = [f"{model} ({n} times)" for model, n in counts.items() if n > 1]
+    if not again:
+        return []
+    return [
+        Finding(
+            rule="holdout-read-again",
+            severity="warning",
+            what="the locked holdout was predicted by more than one version of a procedure: " + ", ".join(again),
+            todo="report the first result; a holdout read again is no longer a test set",
+            where=path.name,
+        )
+    ]

@@ -1,0 +1,129 @@
+"""What a run writes about itself: images, quarantine, findings, flow and manifest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from phenolens.core.store import key_of, write_json
+from phenolens.core.types import Finding, Split
+from phenolens.steps.context import devices_of
+from phenolens.steps.desk import Desk, Ready, write_csv
+from phenolens.steps.slides import States
+
+_VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch", "openslide-python")
+
+
+def write_images(desk: Desk, states: States) -> None:
+    """results/images.csv and results/quarantine.csv."""
+    rows, out = [], []
+    for image, state in sorted(states.items()):
+        row: dict[str, Any] = {
+            "patient": state.job.patient,
+            "image": image,
+            "site": state.site,
+            "status": state.status,
+            "reason": state.reason,
+            "tiles": state.tiles,
+            "tiles_used": state.tiles_used,
+            **state.facts,
+        }
+        for picture in ("contour", "thumbnail"):
+            path = desk.store.path(picture, state.prepared, ".jpg") if state.prepared else None
+            row[picture] = desk.relative(path) if path is not None and path.exists() else ""
+        rows.append(row)
+        if state.status != "used":
+            out.append({k: row[k] for k in ("patient", "image", "site", "status", "reason")})
+    write_csv(desk.results / "images.csv", pd.DataFrame(rows))
+    columns = ["patient", "image", "site", "status", "reason"]
+    write_csv(desk.results / "quarantine.csv", pd.DataFrame(out, columns=columns))
+
+
+def write_findings(desk: Desk, findings: Sequence[Finding]) -> None:
+    """results/findings.json."""
+    write_json(desk.results / "findings.json", [asdict(f) for f in findings])
+
+
+def flow(ready: Ready, states: States, empty: Sequence[str]) -> list[dict[str, Any]]:
+    """From the patients of the table to the units that were predicted: how many are left and who fell out why."""
+    patients = set(ready.cohort.patients.index)
+    with_images = {s.job.patient for s in states.values()}
+    with_used = {s.job.patient for s in states.values() if s.status == "used"}
+    steps: list[dict[str, Any]] = [{"step": "patients with a label", "n": len(patients), "dropped": []}]
+    without = [{"who": p, "why": "no image in the images table"} for p in sorted(patients - with_images)]
+    steps.append({"step": "patients with an image", "n": len(patients & with_images), "dropped": without})
+    lost = [
+        {"who": f"{s.job.patient} / {i}", "why": s.reason, "status": s.status}
+        for i, s in sorted(states.items())
+        if s.status != "used"
+    ]
+    used = sum(s.status == "used" for s in states.values())
+    steps.append({"step": "images that can be used", "n": used, "of": len(states), "dropped": lost})
+    gone = [{"who": p, "why": "none of its images can be used"} for p in sorted(with_images - with_used)]
+    steps.append({"step": "patients that can be used", "n": len(with_used), "dropped": gone})
+    units = [{"who": u, "why": "no features"} for u in sorted(empty)]
+    steps.append({"step": "units predicted", "n": len(ready.units) - len(empty), "dropped": units})
+    return steps
+
+
+def study_id(desk: Desk, ready: Ready) -> str:
+    """Changes with one byte of a label, a table or a setting."""
+    asked = desk.study.model_dump(mode="json")
+    return key_of([asked, ready.cohort.fingerprint, [str(x) for x in ready.units["truth"]]])[:12]
+
+
+def write_manifest(
+    desk: Desk, ready: Ready, splits: Sequence[Split], steps: list[dict[str, Any]], context: Mapping[str, Any]
+) -> None:
+    """results/manifest.json: what was run, on what, with what."""
+    study = desk.study
+    counts = ready.units["truth"].value_counts()
+    write_json(
+        desk.results / "manifest.json",
+        {
+            "study_id": study_id(desk, ready),
+            "study": study.model_dump(mode="json"),
+            "cohort_fingerprint": ready.cohort.fingerprint,
+            "target": study.task.target,
+            "unit": study.task.unit,
+            "classes": list(ready.classes),
+            "class_counts": {c: int(counts.get(c, 0)) for c in ready.classes},
+            "sites": sorted(map(str, set(ready.cohort.patients["site"]))),
+            "flow": steps,
+            "encoder": context.get("encoder"),
+            "models": [c.identity() for c in study.model_choices()],
+            "notes": notes(desk),
+            "splits": [
+                {
+                    "scheme": s.scheme,
+                    "repeat": s.repeat,
+                    "fold": s.fold,
+                    "hash": s.hash,
+                    "n_train": len(s.train),
+                    "n_tune": len(s.tune),
+                    "n_test": len(s.test),
+                }
+                for s in splits
+            ],
+            "seed": study.seed,
+            "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
+            "machine": {"system": platform.system(), "threads_per_worker": 1, "devices": devices_of(desk)},
+        },
+    )
+
+
+def notes(desk: Desk) -> list[str]:
+    """Choices a reader should know of."""
+    said = []
+    tiles = desk.study.tiles
+    if tiles.magnification is not None:
+        said.append(
+            f"magnification {tiles.magnification:g} was taken as {tiles.spacing:g} micrometres per px "
+            "(10 / magnification); scanners differ, so state mpp where it is known"
+        )
+    return said

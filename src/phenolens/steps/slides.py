@@ -1,0 +1,165 @@
+"""From image files to stored tiles and features; what cannot be used is recorded with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phenolens.core.compute import Outcome, run_all
+from phenolens.core.errors import ImageError, PhenolensError
+from phenolens.core.types import BagSource
+from phenolens.features.extract import ExtractJob, bag_file, extract
+from phenolens.features.foreign import open_folder
+from phenolens.slides.prepare import ExcludedError, Prepared, SlideJob, load_prepared, prepare, prepared_key
+from phenolens.slides.quality import QualitySettings
+from phenolens.slides.region import RegionSettings
+from phenolens.slides.tiles import TileSettings, draw
+from phenolens.steps.desk import Desk, Ready
+
+
+@dataclass
+class ImageState:
+    """What became of one image."""
+
+    job: SlideJob
+    site: str
+    status: str = "used"
+    reason: str = ""
+    prepared: str = ""
+    features: str = ""
+    tiles: int = 0
+    tiles_used: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def stop(self, error: PhenolensError) -> None:
+        self.status = "excluded" if isinstance(error, ExcludedError) else "quarantined"
+        self.reason = f"found {error.found}; expected {error.expected}; {error.todo}"
+
+
+States = dict[str, ImageState]
+
+
+def jobs_of(ready: Ready) -> list[tuple[SlideJob, str]]:
+    """One job an image, with its site."""
+    rows = ready.cohort.images.to_dict("records")
+    return [
+        (
+            SlideJob(
+                patient=row["patient"],
+                image=row["image"],
+                path=row["path"],
+                annotation=row["annotation"] if isinstance(row["annotation"], str) else None,
+                mpp=None if pd.isna(row["mpp"]) else float(row["mpp"]),
+            ),
+            str(row["site"]),
+        )
+        for row in rows
+    ]
+
+
+def _prepare(job: SlideJob, settings: tuple[RegionSettings, TileSettings, QualitySettings], root: Path) -> str:
+    return prepare(job, *settings, root)
+
+
+def prepare_slides(desk: Desk, ready: Ready) -> States:
+    """Find tissue, tiles and quality of every slide; stored, so that a second call costs little."""
+    states = {job.image: ImageState(job=job, site=site) for job, site in jobs_of(ready)}
+    settings = (desk.region, desk.tiles, desk.quality)
+    work = partial(_prepare, settings=settings, root=desk.root)
+    with desk.progress.step("finding tissue", len(states), "slides") as step:
+        for outcome in run_all(work, [s.job for s in states.values()], workers=desk.workers):
+            _note_prepared(states[outcome.item.image], outcome, desk)
+            step.advance()
+    for state in states.values():
+        if state.status == "quarantined":
+            desk.progress.say(f"quarantine: {state.job.image} of {state.job.patient}: {state.reason}")
+    return states
+
+
+def _note_prepared(state: ImageState, outcome: Outcome[SlideJob, str], desk: Desk) -> None:
+    if outcome.error is not None:
+        state.stop(outcome.error)
+        state.prepared = _pictures_of_refused(state.job, desk)
+        return
+    state.prepared = outcome.unwrap()
+    made = load_prepared(desk.store, state.prepared)
+    state.tiles = len(made.xy)
+    state.facts = facts_of(made)
+
+
+def _pictures_of_refused(job: SlideJob, desk: Desk) -> str:
+    """The key under which a refused slide's pictures lie, as far as it came; empty when its file cannot be read."""
+    try:
+        return prepared_key(job, desk.region, desk.tiles, desk.quality)
+    except (ImageError, OSError):
+        return ""
+
+
+def facts_of(made: Prepared) -> dict[str, Any]:
+    """The figures of a prepared slide that go into results/images.csv."""
+    return {
+        "tissue_mm2": round(made.tissue_mm2, 4),
+        "annotation_share": None if made.annotation_share is None else round(made.annotation_share, 4),
+        "mpp": round(made.frame.mpp, 5),
+        "format": made.format,
+        **{f"quality_{k}": round(v, 4) for k, v in made.quality.items()},
+        "notes": "; ".join(made.notes),
+    }
+
+
+def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
+    """Draw at most `max_per_patient` tiles of each patient over all of the patient's slides."""
+    patients: dict[str, list[ImageState]] = {}
+    for state in states.values():
+        if state.status == "used":
+            patients.setdefault(state.job.patient, []).append(state)
+    jobs: list[ExtractJob] = []
+    for patient, slides in sorted(patients.items()):
+        counts = {s.job.image: s.tiles for s in slides}
+        rows = draw(counts, desk.tiles.max_per_patient, seed=desk.tiles.seed, patient=patient)
+        for state in slides:
+            chosen = tuple(int(r) for r in rows[state.job.image])
+            state.tiles_used = len(chosen)
+            if chosen:
+                jobs.append(ExtractJob(slide=state.job, prepared=state.prepared, rows=chosen))
+            else:
+                state.status, state.reason = "excluded", "no tile of it was drawn among the patient's tiles"
+    return jobs
+
+
+def extract_features(desk: Desk, ready: Ready, states: States) -> dict[str, BagSource]:
+    """Features of every usable image as sources that are read when needed."""
+    encoder = desk.study.encoder()
+    if encoder is None:
+        return read_folder(desk, ready, states)
+    outcomes = extract(choose_tiles(desk, states), encoder, desk.root, workers=desk.workers, progress=desk.progress)
+    return dict(_collect(outcomes, desk, states))
+
+
+def _collect(
+    outcomes: Iterable[Outcome[ExtractJob, str]], desk: Desk, states: States
+) -> Iterable[tuple[str, BagSource]]:
+    for outcome in outcomes:
+        state = states[outcome.item.slide.image]
+        if outcome.error is not None:
+            state.stop(outcome.error)
+            desk.progress.say(f"quarantine: {state.job.image} of {state.job.patient}: {state.reason}")
+            continue
+        state.features = outcome.unwrap()
+        yield state.job.image, bag_file(desk.store, state.features)
+
+
+def read_folder(desk: Desk, ready: Ready, states: States) -> dict[str, BagSource]:
+    """Features made elsewhere, read in place."""
+    folder = desk.study.features.folder
+    assert folder is not None, "the study names an encoder or a folder"
+    bags = open_folder(desk.study.path(folder), ready.cohort.images, **desk.study.features.params)
+    for image, state in states.items():
+        if image not in bags:
+            state.status, state.reason = "missing", f"no feature file for it in {folder}"
+    return dict(bags)

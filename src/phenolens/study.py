@@ -1,0 +1,343 @@
+"""study.yaml: what is asked of a cohort, checked before anything is read.
+
+An unknown key, a wrong type or an impossible combination is refused with its line in the file, the nearest valid name
+and what to do; all faults are named at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from phenolens.core.errors import PhenolensError, StudyError, nearest
+from phenolens.core.registry import ENCODERS, EXPLAINERS, MODELS, TASKS, Choice
+
+FILE = "study.yaml"
+SCHEMA = "study.schema.json"
+Share = Annotated[float, Field(ge=0, le=1)]
+Path_ = tuple[str | int, ...]
+
+
+class Section(BaseModel):
+    """A part of the study file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegionSection(Section):
+    """Which part of a slide is used."""
+
+    tissue: Literal["otsu", "none"] = Field("otsu", description="How tissue is found; none takes the whole image.")
+    annotation: str | None = Field(None, description="Class of the QuPath annotation to stay inside, e.g. Tumor.")
+    min_overlap: Share = Field(0.6, description="Least share of a tile inside the region.")
+    min_annotation_share: Share | None = Field(None, description="Slides with less tissue annotated are left out.")
+
+
+class TilesSection(Section):
+    """How the region is cut into tiles."""
+
+    size_px: int = Field(224, ge=16, le=4096, description="Side of a tile in px.")
+    mpp: float | None = Field(None, ge=0.05, le=20, description="Micrometres per px of the tiles; 0.5 when not given.")
+    magnification: float | None = Field(None, gt=0, le=100, description="Instead of mpp; mpp = 10 / magnification.")
+    step_px: int | None = Field(None, ge=1, description="Distance between tiles; the side when not given.")
+    max_per_patient: int | None = Field(2000, ge=1, description="Most tiles of a patient, drawn at random.")
+    seed: int = 0
+
+    @property
+    def spacing(self) -> float:
+        """Micrometres per px."""
+        if self.mpp is not None:
+            return self.mpp
+        return 0.5 if self.magnification is None else 10 / self.magnification
+
+
+class FeaturesSection(BaseModel):
+    """Which features: an encoder with its parameters, or a folder of ready-made feature files."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    encoder: str | None = Field(None, description="Name of an encoder; see phenolens list encoders.")
+    folder: Path | None = Field(None, description="Folder of TRIDENT, CLAM or STAMP feature files, read in place.")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class TaskSection(Section):
+    """What is predicted."""
+
+    kind: str = "classification"
+    target: str = Field(description="Column with the label, in the patients table (or the images table).")
+    unit: Literal["patient", "image"] = Field("patient", description="What one prediction is about.")
+    classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
+
+
+class ValidationSection(Section):
+    """How patients are partitioned; see phenolens.cohort.split."""
+
+    scheme: Literal["patient_kfold", "leave_one_site_out", "site_preserved", "one_patient_per_class", "file"] = (
+        "patient_kfold"
+    )
+    folds: int = Field(5, ge=2)
+    repeats: int = Field(1, ge=1)
+    also: tuple[Literal["patient_kfold", "leave_one_site_out", "site_preserved", "one_patient_per_class"], ...] = ()
+    holdout: str | None = Field(None, description="Condition on patients who are predicted once, at the end.")
+    tune: float = Field(0.2, gt=0, lt=0.5, description="Share of the training patients kept for stopping and choosing.")
+    seed: int = 0
+    file: Path | None = Field(None, description="Your own splits, for scheme: file.")
+
+
+class ExplainSection(Section):
+    """Which maps are drawn."""
+
+    methods: tuple[str, ...] = ("attention", "occlusion")
+    slides: int = Field(12, ge=0, description="Most slides with a map.")
+    tiles: int = Field(6, ge=1, description="Top tiles shown a map.")
+
+
+class AuditSection(Section):
+    """How the null is drawn by phenolens audit."""
+
+    permutations: int = Field(199, ge=19)
+
+
+class Study(Section):
+    """One study: its tables, region, tiles, features, task, models and validation."""
+
+    study: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="Name of the study.")
+    recipe: str | None = None
+    patients: Path = Path("patients.csv")
+    images: Path = Path("images.csv")
+    where: str | None = Field(None, description="Condition on the patients table, e.g. histology != 'other'.")
+    region: RegionSection = RegionSection()
+    tiles: TilesSection = TilesSection()
+    quality: dict[str, float | None] = Field({}, description="Thresholds of slide quality; null switches one off.")
+    features: FeaturesSection
+    task: TaskSection
+    models: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(min_length=1)
+    validation: ValidationSection = ValidationSection()
+    explain: ExplainSection = ExplainSection()
+    audit: AuditSection = AuditSection()
+    seed: int = 0
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the study file; every relative path starts there."""
+        return self._folder
+
+    def path(self, relative: Path) -> Path:
+        return (self._folder / relative).resolve()
+
+    def encoder(self) -> Choice | None:
+        """The encoder asked for; None when features are read from a folder."""
+        if self.features.encoder is None:
+            return None
+        return Choice("encoder", self.features.encoder, self.features.params, self._folder)
+
+    def model_choices(self) -> list[Choice]:
+        """The models asked for, in the order of the file."""
+        return [Choice("model", *_named(entry), self._folder) for entry in self.models]
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Study:
+        """Read and check `study.yaml` of a folder (or the file itself); raises StudyError with all faults."""
+        path = Path(folder)
+        path = path / FILE if path.is_dir() else path
+        if not path.exists():
+            raise StudyError(
+                f"no {path.name} in {path.parent}",
+                expected="a study folder",
+                todo="make one with: phenolens new RECIPE DIR",
+            )
+        text = path.read_text("utf-8-sig")
+        lines, raw = _parse(text, path)
+        faults = _faults(raw)
+        if not faults:
+            study = cls.model_validate(raw)
+            study._folder = path.parent.resolve()
+            faults = _impossible(study)
+            if not faults:
+                return study
+        raise _refusal(path, faults, lines)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the study file, with the names behind the doors, so that editors complete it."""
+    made = Study.model_json_schema()
+    sections = made["$defs"]
+    sections["FeaturesSection"]["properties"]["encoder"] = {"anyOf": [{"enum": ENCODERS.names()}, {"type": "string"}]}
+    sections["TaskSection"]["properties"]["kind"] = {"enum": TASKS.names()}
+    sections["ExplainSection"]["properties"]["methods"]["items"] = {"enum": EXPLAINERS.names()}
+    named = {"anyOf": [{"enum": MODELS.names()}, {"type": "string"}]}
+    made["properties"]["models"]["items"]["anyOf"][0] = named
+    return made
+
+
+def _named(entry: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, str):
+        return entry, {}
+    name, params = next(iter(entry.items()))
+    return name, dict(params or {})
+
+
+Fault = tuple[Path_, str, str, str]
+"""Where in the file, what was found, what was expected, what to do."""
+
+
+def _parse(text: str, path: Path) -> tuple[dict[Path_, int], Any]:
+    """Line of every key, and the content."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        line = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(fault, "problem", None) or str(fault)
+        raise StudyError(
+            f"text that is not YAML ({problem})", expected="key: value lines", todo="mend the line", where=line
+        ) from fault
+    if not isinstance(raw, dict):
+        raise StudyError("no keys", expected="key: value lines", todo="start from phenolens new", where=str(path))
+    lines: dict[Path_, int] = {}
+    _walk(node, (), lines, path)
+    return lines, raw
+
+
+def _walk(node: yaml.Node | None, place: Path_, lines: dict[Path_, int], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*place, str(key.value))
+            if here in lines:
+                raise StudyError(
+                    f"the key '{key.value}' twice (also on line {lines[here]})",
+                    expected="every key once",
+                    todo="remove one of them",
+                    where=f"{path}:{key.start_mark.line + 1}",
+                )
+            lines[here] = key.start_mark.line + 1
+            _walk(value, here, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            lines[(*place, i)] = value.start_mark.line + 1
+            _walk(value, (*place, i), lines, path)
+
+
+def _faults(raw: Mapping[str, Any]) -> list[Fault]:
+    try:
+        Study.model_validate(raw)
+    except ValidationError as error:
+        faults: list[Fault] = []
+        for item in error.errors(include_url=False):
+            place = tuple(p for p in item["loc"] if not str(p).startswith(("dict[", "str")) or p in raw)
+            fault = _translate(item, place)
+            if not any(place[: len(f[0])] == f[0] for f in faults):
+                faults.append(fault)
+        return faults
+    return []
+
+
+def _translate(item: Any, place: Path_) -> Fault:
+    name = ".".join(map(str, place))
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(place[:-1])
+        hint = nearest(str(place[-1]), known)
+        return place, f"unknown key '{name}'", f"one of {', '.join(known)}", f"correct or remove it{hint}"
+    if item["type"] == "missing":
+        return place, f"no '{name}'", f"the key '{name}'", "add it"
+    got = item.get("input")
+    hint = nearest(str(got), _options(item)) if item["type"] == "literal_error" else ""
+    return place, f"{name}: {got!r}", item["msg"][:1].lower() + item["msg"][1:], f"correct the value{hint}"
+
+
+def _options(item: Any) -> list[str]:
+    return [part.strip("' ") for part in str(item["ctx"]["expected"]).replace(" or ", ",").split(",")]
+
+
+def _keys_at(place: Path_) -> list[str]:
+    model: Any = Study
+    for step in place:
+        model = model.model_fields[step].annotation
+    return list(model.model_fields)
+
+
+def _impossible(study: Study) -> list[Fault]:
+    """Combinations that cannot be run."""
+    faults: list[Fault] = []
+    tiles, region, checks, features = study.tiles, study.region, study.validation, study.features
+    if tiles.mpp is not None and tiles.magnification is not None:
+        faults.append((("tiles", "magnification"), "both mpp and magnification", "one of them", "remove magnification"))
+    if region.min_annotation_share is not None and region.annotation is None:
+        place = ("region", "min_annotation_share")
+        faults.append((place, "a least annotated share without an annotation", "region.annotation", "name the class"))
+    if (features.encoder is None) == (features.folder is None):
+        what = "both encoder and folder" if features.encoder else "neither encoder nor folder"
+        faults.append((("features",), what, "one of them", "name an encoder, or the folder of feature files"))
+    if (checks.scheme == "file") != (checks.file is not None):
+        place = ("validation", "scheme" if checks.scheme == "file" else "file")
+        faults.append(
+            (place, f"scheme {checks.scheme} with file {checks.file}", "scheme: file and file: splits.csv", "give both")
+        )
+    if checks.scheme in checks.also:
+        faults.append(
+            (("validation", "also"), f"{checks.scheme} twice", "other schemes than the main one", "remove it")
+        )
+    classes = study.task.classes
+    if classes and len(set(classes)) < max(2, len(classes)):
+        faults.append((("task", "classes"), f"classes {list(classes)}", "two or more, each once", "correct the list"))
+    return faults + _wrong_plugins(study)
+
+
+def _wrong_plugins(study: Study) -> list[Fault]:
+    """Names and parameters that the registry refuses."""
+    from dataclasses import fields
+
+    from phenolens.slides.quality import QualitySettings
+
+    faults: list[Fault] = []
+    known = [f.name for f in fields(QualitySettings)]
+    for key in study.quality:
+        if key not in known:
+            todo = f"correct or remove it{nearest(key, known)}"
+            faults.append((("quality", key), f"unknown key 'quality.{key}'", f"one of {', '.join(known)}", todo))
+    choices: list[tuple[Path_, Choice]] = [(("models", i), c) for i, c in enumerate(study.model_choices())]
+    names = [c.name for _, c in choices]
+    for i, (place, choice) in enumerate(list(choices)):
+        if choice.name in names[:i]:
+            faults.append((place, f"model '{choice.name}' twice", "every model once", "remove one"))
+    if encoder := study.encoder():
+        choices.append((("features", "encoder"), encoder))
+    choices += [(("explain", "methods", i), Choice("explainer", m)) for i, m in enumerate(study.explain.methods)]
+    for place, choice in choices:
+        try:
+            made = choice.create()
+        except PhenolensError as error:
+            faults.append((place, error.found, error.expected, error.todo))
+            continue
+        if choice.kind == "encoder" and made.reads != "slide":
+            todo = "choose another; see phenolens list encoders"
+            faults.append((place, f"encoder '{choice.name}' reads {made.reads}s", "an encoder for slides", todo))
+    if study.task.kind not in TASKS.names():
+        todo = f"correct it{nearest(study.task.kind, TASKS.names())}"
+        faults.append((("task", "kind"), f"task '{study.task.kind}'", f"one of {', '.join(TASKS.names())}", todo))
+    return faults
+
+
+def _refusal(path: Path, faults: list[Fault], lines: Mapping[Path_, int]) -> StudyError:
+    def line(place: Path_) -> int:
+        while place and place not in lines:
+            place = place[:-1]
+        return lines.get(place, 1)
+
+    faults = sorted(faults, key=lambda f: line(f[0]))
+    if len(faults) == 1:
+        place, found, expected, todo = faults[0]
+        return StudyError(found, expected=expected, todo=todo, where=f"{path}:{line(place)}")
+    listed = "".join(f"\n  line {line(p)}: {found}; expected {expected}; {todo}" for p, found, expected, todo in faults)
+    return StudyError(
+        f"{len(faults)} faults:{listed}\n", expected="a study file without them", todo="correct each", where=str(path)
+    )

@@ -1,0 +1,71 @@
+"""Two small models for the audit's tests: a closed-form ridge, and one that says it is not cheap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FittedRidge:
+    """Softmax of centred ridge scores on the mean of the instances."""
+
+    centre: np.ndarray
+    weights: np.ndarray
+
+    def predict(self, examples: Any) -> np.ndarray:
+        x = np.stack([e.instances().mean(0) for e in examples]).astype(float)
+        z = np.exp((x - self.centre) @ self.weights)
+        return z / z.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge:
+    """Least squares on one-hot labels with an L2 penalty, solved in closed form."""
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "closed-form ridge"
+    reads: ClassVar[str] = "bag"
+    offers: ClassVar[tuple[str, ...]] = ()
+    accepts_missing: ClassVar[bool] = False
+    needs_tune: ClassVar[bool] = False
+    cheap: ClassVar[bool] = True
+    penalty: float = 10.0
+
+    def fit(self, train: Any, tune: Any, task: Any, *, seed: int) -> FittedRidge:
+        x = np.stack([e.instances().mean(0) for e in train]).astype(float)
+        y = np.eye(len(task.classes))[[task.truth(e) for e in train]]
+        task.weights(train)
+        centre = x.mean(0)
+        inner = x - centre
+        solved = np.linalg.solve(inner @ inner.T + self.penalty * np.eye(len(x)), y - y.mean(0))
+        return FittedRidge(centre, inner.T @ solved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowRidge(Ridge):
+    """The same, declared too slow to be fitted again."""
+
+    cheap: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotten(Ridge):
+    """Leaks: it was given the right labels of everyone when it was written."""
+
+    def fit(self, train: Any, tune: Any, task: Any, *, seed: int) -> Any:
+        return _Cheat(len(task.classes), {id(e): task.truth(e) for e in train}, task)
+
+
+@dataclass(frozen=True)
+class _Cheat:
+    """Reads the label of the example it predicts: what a leak through the features of the procedure looks like."""
+
+    classes: int
+    seen: dict[int, int]
+    task: Any
+
+    def predict(self, examples: Any) -> np.ndarray:
+        return 0.8 * np.eye(self.classes)[[self.task.truth(e) for e in examples]] + 0.2 / self.classes

@@ -1,0 +1,96 @@
+"""Work in processes: order, bounds, errors as outcomes, and a dying worker that stops nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from phenolens.core.compute import Outcome, run_all, stream
+from phenolens.core.errors import ImageError
+
+
+def _square(n: int) -> int:
+    if n == 3:
+        raise ImageError("three", expected="another number", todo="skip it")
+    time.sleep(0.02 if n == 0 else 0)
+    return n * n
+
+
+def _die_on_two(n: int) -> int:
+    if n == 2:
+        os._exit(9)
+    return n
+
+
+def _bug(n: int) -> int:
+    raise ZeroDivisionError
+
+
+def _encoder(device: str) -> Callable[[int], str]:
+    return lambda n: _encoded(device, n)
+
+
+def _encoded(device: str, n: int) -> str:
+    if n == 4:
+        raise ImageError("sixteen", expected="less", todo="skip it")
+    return f"{device}:{n}"
+
+
+def _dying_encoder(device: str) -> Callable[[int], str]:
+    return lambda n: os._exit(9) if n == 4 else f"{device}:{n}"  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_outcomes_come_in_the_order_of_the_items_with_errors_beside_results(workers: int) -> None:
+    outcomes = list(run_all(_square, range(5), workers=workers))
+    assert [o.result for o in outcomes] == [0, 1, 4, None, 16]
+    assert outcomes[3].error is not None
+    assert outcomes[3].error.found == "three"
+    with pytest.raises(ImageError):
+        outcomes[3].unwrap()
+
+
+def test_a_worker_that_dies_costs_only_its_own_item() -> None:
+    outcomes = list(run_all(_die_on_two, range(6), workers=2))
+    assert [o.result for o in outcomes] == [0, 1, None, 3, 4, 5]
+    assert "died" in str(outcomes[2].error)
+
+
+def test_a_programming_error_is_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(run_all(_bug, [1], workers=1))
+
+
+def test_items_are_drawn_only_as_fast_as_they_are_worked() -> None:
+    drawn = 0
+
+    def source() -> Iterator[int]:
+        nonlocal drawn
+        for i in range(100):
+            drawn += 1
+            yield 10 + i
+
+    running = run_all(_square, source(), workers=1)
+    next(running)
+    assert drawn <= 3
+    running.close()  # type: ignore[attr-defined]
+
+
+def test_reading_and_encoding_keep_order_and_errors_of_both() -> None:
+    outcomes: list[Outcome[int, str]] = list(stream(_square, _encoder, range(5), workers=1, on=["cpu"]))
+    assert [o.result for o in outcomes] == ["cpu:0", "cpu:1", None, None, "cpu:16"]
+    assert [o.error.found for o in outcomes if o.error] == ["sixteen", "three"]
+
+
+def test_two_devices_share_the_work() -> None:
+    outcomes = list(stream(_square, _encoder, [0, 1, 5], workers=1, on=["a", "b"]))
+    assert [o.result for o in outcomes] == ["a:0", "b:1", "a:25"]
+
+
+def test_an_encoder_that_dies_costs_only_its_own_item() -> None:
+    outcomes = list(stream(_square, _dying_encoder, [0, 1, 2, 5, 6], workers=1, on=["cpu"]))
+    assert [o.result for o in outcomes] == ["cpu:0", "cpu:1", None, "cpu:25", "cpu:36"]
+    assert "encoder" in str(outcomes[2].error)
