@@ -72,7 +72,7 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Folder to make; default: phenolens-demo-RECIPE.")] = None,
     patients: Annotated[int | None, typer.Option(min=2, help="Patients a class; default: the recipe's.")] = None,
     signal: Annotated[float, typer.Option(min=0, max=1, help="Strength of the planted signal; 0: none.")] = 1.0,
-    seed: int = 0,
+    seed: Annotated[int | None, typer.Option(help="Another cohort of the same design.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:

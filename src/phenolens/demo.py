@@ -25,7 +25,7 @@ def make_demo(
     *,
     patients: int | None = None,
     signal: float = 1.0,
-    seed: int = 0,
+    seed: int | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -33,9 +33,8 @@ def make_demo(
 
     A folder that holds the same demo is used again as it is; another study is never overwritten.
     """
-    chosen: dict[str, Any] = {"signal": signal, "seed": seed}
-    if patients is not None:
-        chosen["patients_per_class"] = patients
+    given = {"patients_per_class": patients, "signal": signal, "seed": seed}
+    chosen = {key: value for key, value in given.items() if value is not None}
     asked = {"recipe": recipe, **chosen}
     mark = folder / "demo.json"
     if mark.exists() and json.loads(mark.read_text("utf-8")) == asked:

@@ -53,19 +53,18 @@ class SlowRidge(Ridge):
 
 @dataclass(frozen=True, kw_only=True)
 class Rotten(Ridge):
-    """Leaks: it was given the right labels of everyone when it was written."""
+    """Leaks: its fitted model reads the label of what it predicts."""
 
     def fit(self, train: Any, tune: Any, task: Any, *, seed: int) -> Any:
-        return _Cheat(len(task.classes), {id(e): task.truth(e) for e in train}, task)
+        return _Cheat(task)
 
 
 @dataclass(frozen=True)
 class _Cheat:
-    """Reads the label of the example it predicts: what a leak through the features of the procedure looks like."""
+    """Stands for every leak through the fitting procedure: it follows the labels wherever they are moved."""
 
-    classes: int
-    seen: dict[int, int]
     task: Any
 
     def predict(self, examples: Any) -> np.ndarray:
-        return 0.8 * np.eye(self.classes)[[self.task.truth(e) for e in examples]] + 0.2 / self.classes
+        k = len(self.task.classes)
+        return 0.8 * np.eye(k)[[self.task.truth(e) for e in examples]] + 0.2 / k

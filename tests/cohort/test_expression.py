@@ -13,6 +13,7 @@ PATIENTS = pd.DataFrame(
         "age": [50.0, 61.0, float("nan")],
         "tumour size": [3, 5, 8],
         "class": ["a", "b", "a"],
+        "#cells (n/mm²)": [1, 2, 3],
     }
 )
 
@@ -27,6 +28,7 @@ PATIENTS = pd.DataFrame(
         ("4 < `tumour size` <= 8", ["P2", "P3"]),
         ("`class` == 'a'", ["P1", "P3"]),
         ("age > -1", ["P1", "P2"]),
+        ("`#cells (n/mm²)` > 2", ["P3"]),
         ("patient in ('P2', 'P3')", ["P2", "P3"]),
     ],
 )
@@ -51,6 +53,7 @@ def test_a_condition_selects_patients(condition: str, wanted: list[str]) -> None
         ("age == None", "'None' in the condition"),
         ("'LMS'", "compares nothing"),
         ("", "cannot be read"),
+        ("1 == 1", "cannot be evaluated"),
         ("histology > age", "cannot be evaluated"),
     ],
 )

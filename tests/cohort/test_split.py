@@ -77,7 +77,7 @@ def test_splits_do_not_depend_on_the_order_of_rows(name: str, order: list[str], 
 
 def test_splits_are_the_same_on_every_machine_and_differ_by_seed() -> None:
     labels = people({"LMS": 6, "SS": 6})
-    assert [s.hash for s in made(labels, folds=2)] == ["PINNED0", "PINNED1"]
+    assert [s.hash for s in made(labels, folds=2)] == ["c85a23e46b91", "19d18fdbca0b"]
     assert made(labels, folds=2, seed=1)[0].test != made(labels, folds=2)[0].test
 
 
@@ -262,7 +262,7 @@ def test_splits_written_and_read_are_the_same(tmp_path: Path) -> None:
     ("change", "error", "said"),
     [
         (lambda t: t + "patient_kfold,0,0,test,LMS1,0\npatient_kfold,0,0,train,LMS1,0\n", LeakError, "1 patient twice"),
-        (lambda t: t.replace("patient_kfold,0,1,test,", "patient_kfold,0,1,train,"), SplitError, "x"),
+        (lambda t: t.replace("patient_kfold,0,1,test,", "patient_kfold,0,1,train,"), SplitError, "tested in no fold"),
         (lambda t: t.replace(",0,0,train,", ",0,0,learn,", 1), SplitError, "found a part in row"),
         (lambda t: t.replace("_kfold,0,", "_kfold,a,", 1), SplitError, "no whole number in row 2"),
         (lambda t: t.replace("repeat", "round", 1), SplitError, "no column 'repeat'"),
@@ -272,9 +272,6 @@ def test_an_edited_split_file_is_refused(tmp_path: Path, change, error: type[Exc
     write(tmp_path / "splits.csv", made(people({"LMS": 4, "SS": 4}), folds=2))
     text = change((tmp_path / "splits.csv").read_text())
     (tmp_path / "splits.csv").write_text(text)
-    if said == "x":
-        assert not read(tmp_path / "splits.csv")[1].test
-        return
     with pytest.raises(error) as fault:
         read(tmp_path / "splits.csv")
     assert said in str(fault.value)

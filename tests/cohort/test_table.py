@@ -111,9 +111,16 @@ def test_a_fault_of_the_images_table_names_its_place(write: Write, old: str, new
 
 def test_all_faults_of_both_tables_are_told_at_once(write: Write) -> None:
     images = IMAGES.replace("patient,path", "patient,path,mpp").replace(".svs", ".svs,25")
-    said = refusal(write(patients=PATIENTS + "P1,A,LMS,3\n", images=images + "P9,s5.svs,0.5\n", classes=("LMS", "S")))
-    assert said.startswith("found 5 faults:\n")
-    for part in ("patient 'P1' twice", "unknown patient 'P9'", "mpp '25'", "unknown class 'SS'", "no subtype 'S'"):
+    said = refusal(write(patients=PATIENTS + "P1,A,LMS,3\n", images=images + "P9,s5.svs,30\n", classes=("LMS", "S")))
+    assert said.startswith("found 6 faults:\n")
+    for part in (
+        "patient 'P1' twice",
+        "unknown patient 'P9'",
+        "mpp '25'",
+        "mpp '30'",
+        "unknown class 'SS'",
+        "no subtype 'S'",
+    ):
         assert part in said
 
 
@@ -161,6 +168,30 @@ def test_a_missing_file_is_a_warning_with_the_nearest_name(write: Write) -> None
     assert found.severity == "warning"
     assert "row 3 of images.csv: s2.svz (did you mean 's" in found.what
     assert found.who == ("P2",)
+
+
+def test_a_path_the_system_refuses_to_look_at_is_a_missing_file(write: Write) -> None:
+    assert finding(write(images=IMAGES.replace("s2.svs", "s" * 5000 + "/s2.svs")), "file-not-found").who == ("P2",)
+
+
+def test_files_that_cannot_be_read_are_no_copies(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are left to the run, which puts them in quarantine with the reason."""
+    tables = write()
+    (tmp_path / "s4.svs").write_bytes((tmp_path / "s2.svs").read_bytes())
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("phenolens.cohort.files._glimpse", refuse)
+    assert load(tables)[1] == []
+
+
+def test_an_empty_site_column_is_one_unknown_site(write: Write) -> None:
+    images = IMAGES.replace("path\n", "path,site\n").replace("svs", "svs,")
+    tables = write(patients=PATIENTS.replace("site", "ward"), images=images)
+    cohort, _ = load(tables)
+    assert set(cohort.patients["site"]) == set(cohort.images["site"]) == {"unknown"}
+    assert finding(tables, "patient-without-site").who == ("P1", "P2", "P3", "P4")
 
 
 def test_a_missing_annotation_is_a_warning(write: Write, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ENCODER = '''
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -39,13 +40,16 @@ class Colour:
     names: ClassVar = ("red", "green", "blue", "mpp", "spread")
 
     scale: float = 1.0
-    speed: int = field(default=1, metadata={"key": False})
+    together: int = field(default=1, metadata={"key": False})
     refuse: bool = False
     log: str = field(default="", metadata={"key": False})
     weights: str = field(default="w1", metadata={"key": False})
 
     def fingerprint(self):
         return self.weights
+
+    def workers_seen(self):
+        return len({line.split()[0] for line in Path(self.log).read_text().splitlines()})
 
     def notes(self, size_px, mpp):
         return (f"tiles of {size_px} px at {mpp:g} mpp",)
@@ -57,7 +61,10 @@ class Colour:
         def encode(tiles, mpp):
             if self.log:
                 with open(self.log, "a") as out:
-                    out.write(f"{os.getpid()} {len(tiles)} {time.monotonic()}\\n")
+                    out.write(f"{os.getpid()} {len(tiles)}\\n")
+                end = time.monotonic() + 60
+                while self.workers_seen() < self.together and time.monotonic() < end:
+                    time.sleep(0.02)
             flat = tiles.reshape(len(tiles), -1, 3).astype(np.float32)
             extra = np.stack([np.full(len(tiles), mpp, np.float32), flat.std((1, 2))], 1)
             return np.concatenate([flat.mean(1) * self.scale, extra], 1)

@@ -14,7 +14,13 @@ GLASS = (238, 236, 240)
 PINK = (214, 150, 190)
 PURPLE = (130, 80, 150)
 FAINT = (233, 218, 228)
-INKS = {"green": (30, 140, 70), "blue": (30, 50, 160), "black": (20, 20, 22), "red": (205, 30, 45), "sky": (120, 190, 230)}
+INKS = {
+    "green": (30, 140, 70),
+    "blue": (30, 50, 160),
+    "black": (20, 20, 22),
+    "red": (205, 30, 45),
+    "sky": (120, 190, 230),
+}
 
 
 def frame_of(picture: Rgb, mpp: float) -> Frame:
@@ -31,7 +37,9 @@ def disc(picture: Image.Image, x: int, y: int, radius: int, colour: tuple[int, i
     return picture
 
 
-def stroke(picture: Image.Image, points: list[tuple[int, int]], colour: tuple[int, int, int], width: int = 22) -> Image.Image:
+def stroke(
+    picture: Image.Image, points: list[tuple[int, int]], colour: tuple[int, int, int], width: int = 22
+) -> Image.Image:
     ImageDraw.Draw(picture).line(points, fill=colour, width=width, joint="curve")
     return picture
 
@@ -47,8 +55,16 @@ def cells(picture: Image.Image, x: int, y: int, radius: int, seed: int = 0) -> I
     """A disc of pink tissue with sharp purple nuclei in it."""
     disc(picture, x, y, radius)
     rng = np.random.default_rng(seed)
-    for angle, away in zip(rng.uniform(0, 2 * np.pi, radius * radius // 60), np.sqrt(rng.random(radius * radius // 60))):
-        disc(picture, int(x + (radius - 8) * away * np.cos(angle)), int(y + (radius - 8) * away * np.sin(angle)), 3, PURPLE)
+    for angle, away in zip(
+        rng.uniform(0, 2 * np.pi, radius * radius // 60), np.sqrt(rng.random(radius * radius // 60)), strict=True
+    ):
+        disc(
+            picture,
+            int(x + (radius - 8) * away * np.cos(angle)),
+            int(y + (radius - 8) * away * np.sin(angle)),
+            3,
+            PURPLE,
+        )
     return picture
 
 

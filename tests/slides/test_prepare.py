@@ -22,7 +22,7 @@ from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
 
-REGION, TILES, QUALITY = RegionSettings(), TileSettings(size_px=64, mpp=1.0), QualitySettings()
+REGION, TILES, QUALITY = RegionSettings(), TileSettings(size_px=64, mpp=4.0), QualitySettings()
 TUMOUR = RegionSettings(annotation="Tumor")
 
 
@@ -30,7 +30,7 @@ TUMOUR = RegionSettings(annotation="Tumor")
 def job(tmp_path: Path) -> SlideJob:
     picture = scan(stroke(cells(glass(), 250, 200, 180), [(500, 20), (560, 380)], INKS["blue"]), noise=1)
     path = write_slide(tmp_path / "slide.tif", picture)
-    return SlideJob(patient="P1", image="I1", path=str(path), mpp=1.0)
+    return SlideJob(patient="P1", image="I1", path=str(path), mpp=4.0)
 
 
 def annotated(job: SlideJob, tmp_path: Path, area: object) -> SlideJob:
@@ -49,13 +49,13 @@ def test_prepare_writes_three_artefacts_and_they_read_back(job: SlideJob, tmp_pa
     made = load_prepared(store, key)
     assert (made.patient, made.image) == ("P1", "I1")
     assert made.frame.shape == (600, 400)
-    assert made.frame.spacing == (1.0, 1.0)
+    assert made.frame.spacing == (4.0, 4.0)
     assert made.side == 64.0
     assert made.xy.dtype == np.int64
     assert len(made.xy) > 10
     boxes = shapely.box(made.xy[:, 0], made.xy[:, 1], made.xy[:, 0] + 64, made.xy[:, 1] + 64)
     assert (shapely.area(shapely.intersection(boxes, made.region.area)) / 64**2 >= 0.6 - 1e-9).all()
-    assert made.tissue_mm2 == pytest.approx(np.pi * 0.18**2, rel=0.1)
+    assert made.tissue_mm2 == pytest.approx(np.pi * 0.72**2, rel=0.05)
     assert made.annotation_share is None
     assert 0.05 < made.quality["pen"] < 0.2
     for kind in ("contour", "thumbnail"):
@@ -87,7 +87,7 @@ def test_key_changes_with_everything_that_changes_the_result(job: SlideJob, tmp_
     marked = annotated(job, tmp_path, shapely.box(0, 0, 300, 400))
     keys = {
         prepared_key(job, REGION, TILES, QUALITY),
-        prepared_key(replace(job, mpp=0.9), REGION, TILES, QUALITY),
+        prepared_key(replace(job, mpp=3.9), REGION, TILES, QUALITY),
         prepared_key(replace(job, path=str(other)), REGION, TILES, QUALITY),
         prepared_key(job, replace(REGION, min_overlap=0.5), TILES, QUALITY),
         prepared_key(job, REGION, replace(TILES, step_px=32), QUALITY),
@@ -139,7 +139,7 @@ def test_image_without_annotation_is_refused_where_the_study_asks_for_one(job: S
 def test_annotation_starts_where_the_scanned_area_does(
     job: SlideJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: str, left: float
 ) -> None:
-    drawn = Drawn(scan(cells(glass(), 250, 200, 180)), 1.0, bounds=(30, 10))
+    drawn = Drawn(scan(cells(glass(), 250, 200, 180)), 4.0, bounds=(30, 10))
     monkeypatch.setattr(room, "open_slide", lambda *a, **k: drawn)
     marked = annotated(job, tmp_path, shapely.box(100, 50, 300, 300))
     settings = RegionSettings(annotation="Tumor", annotation_origin=origin)  # type: ignore[arg-type]
@@ -152,8 +152,8 @@ def test_annotation_starts_where_the_scanned_area_does(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"tiles": TileSettings(size_px=64, mpp=0.5)}, r"slide at 1 um per px, tiles asked at 0\.5"),
-        ({"tiles": TileSettings(size_px=500, mpp=1.0)}, "no tile"),
+        ({"tiles": TileSettings(size_px=64, mpp=2.0)}, "slide at 4 um per px, tiles asked at 2"),
+        ({"tiles": TileSettings(size_px=500, mpp=4.0)}, "no tile"),
         ({"quality": QualitySettings(max_pen=0.01)}, r"quality\.max_pen"),
     ],
 )

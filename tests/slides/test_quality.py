@@ -20,10 +20,10 @@ def figures(picture: Image.Image, sigma: float = 0) -> dict[str, float]:
     rgb = scan(picture, noise=1)
     if sigma:
         rgb = ndimage.gaussian_filter(rgb.astype(float), (sigma, sigma, 0)).round().astype(np.uint8)
-    slide = Drawn(rgb, 1.0)
+    slide = Drawn(rgb, 4.0)
     thumbnail = slide.thumbnail(900)
     tissue = find_tissue(thumbnail, slide.frame)
-    grid = cut(tissue.area, slide.frame, TileSettings(mpp=1.0, size_px=64), 0.6)
+    grid = cut(tissue.area, slide.frame, TileSettings(mpp=4.0, size_px=64), 0.6)
     return measure(slide, thumbnail, tissue, grid.xy, grid.side)
 
 
@@ -36,7 +36,7 @@ def failing(found: dict[str, float], **settings: float) -> ImageError:
 def test_a_good_slide_passes_with_the_defaults() -> None:
     found = figures(cells(glass(), 300, 200, 180))
     judge(found, QualitySettings(), "slide.svs")
-    assert found["tissue_mm2"] == pytest.approx(np.pi * 0.18**2, rel=0.1)
+    assert found["tissue_mm2"] == pytest.approx(np.pi * 0.72**2, rel=0.05)
     assert found["pen"] == found["dark"] == 0
 
 
@@ -51,7 +51,7 @@ def test_a_slide_out_of_focus_fails_with_figure_threshold_and_setting() -> None:
 
 def test_too_little_tissue_fails() -> None:
     error = failing(figures(disc(cells(glass(), 300, 200, 180), 0, 0, 1)), min_tissue_mm2=5)
-    assert "mm² of tissue" in error.found
+    assert "mm2 of tissue" in error.found
     assert "min_tissue_mm2" in error.expected
 
 

@@ -99,6 +99,26 @@ def test_glass_without_tissue_is_refused(colour: tuple[int, int, int]) -> None:
         found(glass(colour=colour))
 
 
+@pytest.mark.parametrize("share", [0.65, 1.0])
+def test_a_single_ready_cut_tile_is_tissue(share: float) -> None:
+    picture = glass(224, 224)
+    ImageDraw.Draw(picture).rectangle((0, 0, round(224 * share) - 1, 224), fill=PINK)
+    rgb = scan(picture)
+    assert find_tissue(rgb, frame_of(rgb, 0.5)).mask.mean() == pytest.approx(share, abs=0.15)
+
+
+def test_fat_is_tissue_though_its_cells_are_empty() -> None:
+    picture = glass(600, 400)
+    pen = ImageDraw.Draw(picture)
+    for row in range(5):
+        for column in range(5):
+            x, y = 100 + 50 * column + 25 * (row % 2), 50 + 50 * row
+            pen.ellipse((x, y, x + 50, y + 50), outline=(222, 190, 215), width=2)
+    area = found(picture, mpp=2.0).area
+    assert area.intersection(shapely.box(125, 75, 325, 275)).area > 0.9 * 200 * 200
+    assert area.bounds[2] < 400
+
+
 def test_pen_alone_is_no_tissue() -> None:
     with pytest.raises(ImageError, match="no tissue"):
         found(stroke(glass(), [(100, 100), (500, 300)], INKS["green"]))
@@ -141,7 +161,9 @@ def test_outline_of_a_full_mask_is_the_slide() -> None:
 
 
 def test_polygons_keep_their_order_and_drop_lines() -> None:
-    mixed = shapely.GeometryCollection([shapely.LineString([(0, 0), (1, 1)]), shapely.box(5, 0, 6, 1), shapely.box(0, 0, 1, 1)])
+    mixed = shapely.GeometryCollection(
+        [shapely.LineString([(0, 0), (1, 1)]), shapely.box(5, 0, 6, 1), shapely.box(0, 0, 1, 1)]
+    )
     assert [p.bounds[0] for p in polygons(mixed).geoms] == [0, 5]
 
 

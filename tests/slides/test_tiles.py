@@ -30,12 +30,19 @@ def region_of(boxes: list[tuple[float, ...]], holes: list[tuple[float, ...]]):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(BOX, min_size=1, max_size=4), st.lists(BOX, max_size=3), st.sampled_from([17, 33, 64.5]), st.floats(0.3, 1.5))
+@given(
+    st.lists(BOX, min_size=1, max_size=4),
+    st.lists(BOX, max_size=3),
+    st.sampled_from([17, 33, 64.5]),
+    st.floats(0.3, 1.5),
+)
 def test_overlap_is_that_of_brute_force(boxes, holes, side: float, step: float) -> None:
     area = region_of(boxes, holes)
     xs = np.unique(np.rint(np.arange(0, 1000, side * step)).astype(np.int64))
     ys = np.unique(np.rint(np.arange(0, 800, side * step)).astype(np.int64))
-    brute = [[area.intersection(shapely.box(x, y, x + side, y + side)).area / side**2 for x in xs[::3]] for y in ys[::3]]
+    brute = [
+        [area.intersection(shapely.box(x, y, x + side, y + side)).area / side**2 for x in xs[::3]] for y in ys[::3]
+    ]
     assert np.allclose(overlaps(area, xs, ys, side)[::3, ::3], brute, atol=1e-7)
 
 
@@ -102,7 +109,9 @@ def test_a_hundred_thousand_tiles_are_cut_in_seconds() -> None:
     radius = 1 + 0.05 * np.sin(37 * angle) + 0.01 * np.sin(900 * angle)
     blob = shapely.Polygon(np.c_[50000 + 45000 * radius * np.cos(angle), 40000 + 35000 * radius * np.sin(angle)])
     started = time.process_time()
-    grid = cut(blob.intersection(shapely.box(0, 0, 100000, 80000)), frame(0.25, 100000, 80000), TileSettings(mpp=0.25), 0.6)
+    grid = cut(
+        blob.intersection(shapely.box(0, 0, 100000, 80000)), frame(0.25, 100000, 80000), TileSettings(mpp=0.25), 0.6
+    )
     assert len(grid.xy) > 90_000
     assert time.process_time() - started < 8
 
@@ -145,4 +154,3 @@ def test_draw_is_uniform_over_the_tiles_of_a_patient() -> None:
 def test_impossible_tile_settings_are_refused(fault: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(fault))):
         TileSettings(**fault)
-

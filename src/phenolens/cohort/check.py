@@ -88,7 +88,11 @@ def _coverage(who: Roster, splits: Sequence[Split]) -> list[Finding]:
             folds = len({s.fold for s in group})
             if scheme in ("patient_kfold", "site_preserved", "file") and folds > 1 and len(own) < folds:
                 what = f"class {name} has {counted(len(own), 'patient')} for {folds} folds of {scheme}: {listed(own)}"
-                todo = f"use {max(2, len(own))} folds, or leave the class out"
+                todo = (
+                    f"use {len(own)} folds, or leave the class out"
+                    if len(own) > 1
+                    else "leave the class out with where:"
+                )
                 found.append(_finding("class-few-for-folds", "warning", what, todo, own))
             found += _absent(name, own, group)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.cohort.faults import counted, listed
-from phenolens.cohort.files import size_of
+from phenolens.cohort.files import size_of, there
 from phenolens.core.store import fingerprint
 from phenolens.core.types import Cohort
 
@@ -69,10 +69,13 @@ def difference(before: Mapping[str, Any], cohort: Cohort) -> list[str]:
 
 
 def _mark(path: Path) -> str | None:
-    if not path.exists():
+    if not there(path):
         return None
     size = size_of(path)
-    return fingerprint(path) if size <= _WHOLE else f"{size} bytes"
+    try:
+        return fingerprint(path) if size <= _WHOLE else f"{size} bytes"
+    except OSError:
+        return f"unreadable, {size} bytes"
 
 
 def _without(row: _Row, key: str) -> dict[str, Any]:

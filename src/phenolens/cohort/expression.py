@@ -44,7 +44,7 @@ def select(patients: pd.DataFrame, condition: str, *, where: str) -> pd.Series[b
     for column, value in _pairs(tree, columns):
         _check_types(patients[column], column, value, condition, where)
     try:
-        chosen = patients.query(condition, engine="python")
+        chosen = _renamed(patients, tree, columns).query(ast.unparse(tree), engine="python")
     except (TypeError, ValueError, SyntaxError, NotImplementedError, KeyError) as fault:
         raise CohortError(
             f"the condition {condition!r}, which cannot be evaluated ({fault})",
@@ -99,6 +99,15 @@ def _parse(condition: str, where: str) -> tuple[ast.Expression, dict[str, str]]:
             f"{condition!r}, which compares nothing", expected=_EXAMPLE, todo="correct the condition", where=where
         )
     return tree, columns
+
+
+def _renamed(patients: pd.DataFrame, tree: ast.Expression, columns: dict[str, str]) -> pd.DataFrame:
+    """The columns the condition uses under plain names, and the names in the tree changed to these."""
+    plain: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = plain.setdefault(columns.get(node.id, node.id), f"column_{len(plain)}")
+    return pd.DataFrame({name: patients[column] for column, name in plain.items()}, index=patients.index)
 
 
 def _pairs(tree: ast.Expression, columns: dict[str, str]) -> list[tuple[str, object]]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 
-from phenolens.cohort.faults import listed
+from phenolens.cohort.faults import counted, listed
 from phenolens.cohort.inner import tune
 from phenolens.cohort.ownfile import Given
 from phenolens.cohort.schemes import HOLDOUT, Roster, Scheme, shuffled
@@ -34,7 +34,7 @@ def same_scheme(splits: Sequence[Split], scheme: Scheme) -> None:
         fewer = name == "site_preserved" and repeats <= scheme.repeats
         if folds != scheme.folds or (repeats != scheme.repeats and not fewer):
             asks = f"a study that asks for {scheme.folds} and {scheme.repeats}"
-            found = found or f"{folds} folds and {repeats} repeats of {name}, and {asks}"
+            found = found or f"{folds} folds and {counted(repeats, 'repeat')} of {name}, and {asks}"
     if found:
         raise SplitError(
             found, expected="the validation section the splits were made with", todo=f"restore it, or {_NEW}"

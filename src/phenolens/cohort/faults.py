@@ -37,10 +37,10 @@ def place(table: str, rows: Iterable[object] = (), column: str = "") -> str:
     return f"{text}, column {column}" if column else text
 
 
-def did_you_mean(name: str, options: Iterable[object]) -> str:
+def did_you_mean(name: str, options: Iterable[object], cutoff: float = 0.5) -> str:
     """The option spelled most like `name` whatever its case, as a clause; empty when none is near."""
     by_lower = {str(o).casefold(): str(o) for o in options}
-    hits = get_close_matches(name.casefold(), list(by_lower), n=1, cutoff=0.5)
+    hits = get_close_matches(name.casefold(), list(by_lower), n=1, cutoff=cutoff)
     return f" (did you mean '{by_lower[hits[0]]}'?)" if hits else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -21,9 +22,17 @@ def resolve(written: str, folder: Path) -> str:
     """
     path = Path(written).expanduser()
     path = path if path.is_absolute() else folder / path
-    if not path.exists() and "\\" in written:
+    if not there(path) and "\\" in written:
         path = folder / Path(written.replace("\\", "/")).expanduser()
     return str(path.absolute())
+
+
+def there(path: Path) -> bool:
+    """Whether the file or folder can be seen; one in a folder this user may not enter counts as missing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def size_of(path: Path) -> int:
@@ -37,13 +46,13 @@ def size_of(path: Path) -> int:
 
 def check_missing(images: pd.DataFrame, table: str, column: str, log: Log) -> None:
     """Warn of files that are not there; the run puts their images in quarantine."""
-    gone = images[images[column].map(lambda p: p is not None and not Path(p).exists())]
+    gone = images[images[column].map(lambda p: p is not None and not there(Path(p)))]
     if gone.empty:
         return
     hints = []
     for path in map(Path, gone[column].head(_SHOWN)):
-        near = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        why = did_you_mean(path.name, near) if near else f" (no folder {path.parent.name})"
+        near = sorted(p.name for p in path.parent.iterdir()) if there(path.parent) else []
+        why = did_you_mean(path.name, near, 0.75) if near else f" (no folder {path.parent.name})"
         hints.append(f"{path.name}{why}")
     log.find(
         f"{'file' if column == 'path' else column}-not-found",
@@ -100,11 +109,19 @@ def _patients(who: list[str]) -> str:
 def _equal_files(images: pd.DataFrame) -> list[list[int]]:
     """Rows whose files have equal content, in groups of two and more; missing and empty files are left out."""
     paths = {int(row): Path(p) for row, p in zip(images.index, images["path"], strict=True)}
-    sizes = {row: size_of(path) for row, path in paths.items() if path.exists()}
+    sizes = {row: size_of(path) for row, path in paths.items() if there(path)}
     groups = _grouped({row: size for row, size in sizes.items() if size})
     for step in (_glimpse, fingerprint):
-        groups = [part for rows in groups for part in _grouped({row: step(paths[row]) for row in rows})]
+        groups = [part for rows in groups for part in _grouped({row: _marked(step, paths[row]) for row in rows})]
     return groups
+
+
+def _marked(step: Callable[[Path], str], path: Path) -> str:
+    """The mark of a file, or one of its own where it cannot be read: the run will say so when it opens it."""
+    try:
+        return step(path)
+    except OSError:
+        return f"unreadable {path}"
 
 
 def _grouped(marks: dict[int, int] | dict[int, str]) -> list[list[int]]:

@@ -68,7 +68,7 @@ def _check_columns(sheet: Sheet) -> None:
         if column not in have:
             raise SplitError(
                 f"no column '{column}'",
-                expected="the columns patient and fold, or patient, fold and part",
+                expected="the columns patient and fold, or patient, fold and part (never images)",
                 todo=f"add or rename it{did_you_mean(column, have)}",
                 where=place(sheet.name, [1]),
             )

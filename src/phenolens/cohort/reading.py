@@ -20,7 +20,7 @@ import pyarrow
 from openpyxl import load_workbook
 from pyarrow import parquet
 
-from phenolens.cohort.faults import listed, place
+from phenolens.cohort.faults import did_you_mean, listed, place
 from phenolens.core.errors import CohortError
 
 TEXT_COLUMNS = frozenset({"patient", "image", "path", "annotation", "site", "stain", "kind", "part", "scheme"})
@@ -105,10 +105,16 @@ def read_sheet(path: Path) -> Sheet:
         raise CohortError(
             f"no file {path.name} in {path.parent}",
             expected="a table (CSV, XLSX or Parquet)",
-            todo=f"correct its name in the study file{_near_file(path.name, near)}",
+            todo=f"correct its name in the study file{did_you_mean(path.name, near)}",
             where=str(path),
         )
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        todo = "make the file readable for this user"
+        raise CohortError(
+            f"a file that cannot be opened ({fault.strerror})", expected="a table", todo=todo, where=str(path)
+        ) from fault
     if data[:4] == b"PK\x03\x04":
         return _xlsx(data, path.name)
     if data[:4] == b"PAR1":
@@ -121,12 +127,6 @@ def read_sheet(path: Path) -> Sheet:
             where=path.name,
         )
     return _csv(data, path.name)
-
-
-def _near_file(name: str, names: Sequence[str]) -> str:
-    from phenolens.cohort.faults import did_you_mean
-
-    return did_you_mean(name, names)
 
 
 def _decode(data: bytes, name: str) -> tuple[str, tuple[str, ...]]:
@@ -153,12 +153,12 @@ def _csv(data: bytes, name: str) -> Sheet:
     if declared:
         text = text[declared.end() :]
 
-    def records(mark: str) -> Iterator[list[str]]:
-        return csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    def records(mark: str, *, strict: bool) -> Iterator[list[str]]:
+        return csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=strict)
 
     try:
-        mark = declared[1] if declared else max(",;\t", key=lambda m: len(next(records(m), [])))
-        rows = list(records(mark))
+        mark = declared[1] if declared else max(",;\t", key=lambda m: len(next(records(m, strict=False), [])))
+        rows = list(records(mark, strict=True))
     except csv.Error as fault:
         raise CohortError(
             f"text that is not CSV ({fault})",
@@ -226,7 +226,8 @@ def _cells(rows: Sequence[Sequence[str]], name: str, *, ragged: bool) -> pd.Data
     )
     frame.index.name = "row"
     for column in frame.columns.difference(list(_PATHS)):
-        frame[column] = frame[column].map(lambda cell: unicodedata.normalize("NFC", cell))
+        if not "".join(frame[column]).isascii():
+            frame[column] = frame[column].map(lambda cell: unicodedata.normalize("NFC", cell))
     _check_cells(frame, name)
     return frame.drop(columns=[""], errors="ignore")
 

@@ -219,3 +219,8 @@ def _check_edited(splits: Sequence[Split], path: Path) -> None:
         if lost:
             found = f"patients in some folds of {s.scheme} and not in {s.name} or the first: {listed(sorted(lost))}"
             raise SplitError(found, expected="the same patients in every fold", todo=todo, where=str(path))
+    for (scheme, repeat), who in tested.items():
+        never = everyone[scheme] - who if scheme in ("patient_kfold", "leave_one_site_out", "site_preserved") else set()
+        if never:
+            found = f"patients tested in no fold of {scheme}, repeat {repeat}: {listed(sorted(never))}"
+            raise SplitError(found, expected="every patient tested once a repeat", todo=todo, where=str(path))

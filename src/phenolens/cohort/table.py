@@ -62,7 +62,8 @@ def load(tables: Tables) -> tuple[Cohort, list[Finding]]:
     if any("an empty patient" in fault.found for fault in log.faults):
         log.stop()
     patients = subset(people.typed(), tables.where, people, log)
-    images = _images(pictures, set(patients["patient"]), tables, log)
+    left_out = set(people.cells["patient"]) - set(patients["patient"])
+    images = _images(pictures, left_out, tables, log)
     patients, images = _labelled(patients, images, people, pictures, tables, log)
     patients = without_image(patients, images, people, log)
     if patients.empty and not log.faults:
@@ -146,10 +147,10 @@ def _check_columns(people: Sheet, pictures: Sheet, tables: Tables, log: Log) -> 
         )
 
 
-def _images(sheet: Sheet, patients: set[str], tables: Tables, log: Log) -> pd.DataFrame:
-    """The image rows of these patients with absolute paths, ids and mpp."""
+def _images(sheet: Sheet, left_out: set[str], tables: Tables, log: Log) -> pd.DataFrame:
+    """The image rows of all but the patients left out, with absolute paths, ids and mpp."""
     frame = sheet.typed()
-    frame = frame[frame["patient"].isin(patients) & frame["path"].notna()]
+    frame = frame[~frame["patient"].isin(left_out) & frame["path"].notna()]
     folder = tables.images.absolute().parent
     frame = frame.assign(
         image=image_ids(frame, sheet, log), mpp=spacings(replace(sheet, cells=sheet.cells.loc[frame.index]), log)

@@ -17,6 +17,8 @@ from phenolens.slides.opening import open_source, resolution
 from phenolens.slides.resample import SNAP, enlarge, resample
 from phenolens.slides.stored import Tiles
 
+__all__ = ["Level", "Slide", "Source", "open_slide"]
+
 _PART_PX = 4096
 """Longest side (px of a level) that is held in memory at once; larger boxes are read in parts."""
 
@@ -65,7 +67,7 @@ class Slide:
         """
         width = max(1, round(box.width * self.frame.spacing[0] / spacing))
         height = max(1, round(box.height * self.frame.spacing[1] / spacing))
-        return self._draw(box, (width, height))
+        return np.array(self._draw(box, (width, height)))
 
     def read_tiles(self, xy: npt.NDArray[Any], side: float, size_px: int) -> Rgb:
         """Square tiles, (n, size_px, size_px, 3); xy is (n, 2) with top left corners, xy and side in level-0 px.
@@ -83,10 +85,10 @@ class Slide:
         width, height = self.frame.shape
         scale = max(1.0, max(width, height) / max_px)
         size = max(1, round(width / scale)), max(1, round(height / scale))
-        return self._draw(Box(0, 0, width, height), size)
+        return np.array(self._draw(Box(0, 0, width, height), size))
 
     def _draw(self, box: Box, size: tuple[int, int]) -> Rgb:
-        """The box drawn on `size` = (width, height) px, in parts where it covers much of a level."""
+        """The box drawn on `size` = (width, height) px, in parts where it covers much of a level; may be a view."""
         downsample = min(box.width / size[0], box.height / size[1])
         level = nearest_level(self.levels, downsample)
         parts = list(_parts(box, size, self.levels[level].downsample))
@@ -102,9 +104,8 @@ class Slide:
         wanted = min(box.width / size[0], box.height / size[1]) / at
         up = wanted < 1 / (1 + FINER)
         if up:
-            self._notes.setdefault(
-                f"upsampled: asked for {self.frame.mpp * wanted * at:.3g} um/px, finest level {self.frame.mpp:.3g} um/px"
-            )
+            asked, finest = self.frame.mpp * wanted * at, self.frame.mpp
+            self._notes.setdefault(f"upsampled: asked for {asked:.3g} um/px, the finest level has {finest:.3g} um/px")
         tiles = self._stored(level)
         less = 1 if tiles is None else self._reduction(tiles.grid, box, wanted, level)
         scale = at * less

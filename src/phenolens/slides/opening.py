@@ -35,10 +35,10 @@ def open_source(path: str | os.PathLike[str]) -> tuple[str, Source, Path]:
     if said:
         raise ImageError(
             "a file that no format can open: " + "; ".join(f"{name}: {fault.found}" for name, fault in said),
-            expected=said[0][1].expected,
-            todo=said[0][1].todo,
+            expected=said[-1][1].expected,
+            todo=said[-1][1].todo,
             where=str(where),
-        ) from said[0][1]
+        ) from said[-1][1]
     suffixes = sorted({s for _, plugin in plugins for s in plugin.suffixes})
     raise ImageError(
         "a folder without slide or tiles" if where.is_dir() else f"{_first_bytes(where)}, which is no slide",
@@ -56,13 +56,14 @@ def resolution(source: Source, declared: float | None, where: Path) -> tuple[tup
     found = source.mpp
     size = f"{source.levels[0].width} x {source.levels[0].height} px"
     if declared is not None:
-        _check_plausible((declared, declared), f"mpp {declared:g} in the images table", where)
+        _check_plausible((declared, declared), f"mpp {declared:g} in the images table", _declared_hint(declared), where)
         return (declared, declared), _differing(found, declared)
     if found is None:
         raise ImageError(
             f"no resolution in the file ({source.kind}, {size})", expected="um per px", todo=_DECLARE, where=str(where)
         )
-    _check_plausible(found, f"a resolution of {found[0]:.4g} x {found[1]:.4g} um per px in the file", where)
+    what = f"a resolution of {found[0]:.4g} x {found[1]:.4g} um per px in the file ({source.kind}, {size})"
+    _check_plausible(found, what, _file_hint(found[0]), where)
     apart = abs(found[0] - found[1]) / max(found)
     if apart > _ANISOTROPIC:
         return found, (f"pixels are not square: {found[0]:.4g} x {found[1]:.4g} um",)
@@ -75,25 +76,26 @@ def _differing(found: tuple[float, float] | None, declared: float) -> tuple[str,
     return (f"the images table declares {declared:.4g} um/px, the file says {found[0]:.4g}; the declared one is used",)
 
 
-def _check_plausible(mpp: tuple[float, float], what: str, where: Path) -> None:
-    if all(LOWEST_MPP <= m <= HIGHEST_MPP for m in mpp):
-        return
-    raise ImageError(
-        what,
-        expected=f"{LOWEST_MPP:g} to {HIGHEST_MPP:g} um per px",
-        todo=f"{_hint(mpp[0])}; {_DECLARE}",
-        where=str(where),
-    )
+def _check_plausible(mpp: tuple[float, float], what: str, hint: str, where: Path) -> None:
+    if not all(LOWEST_MPP <= m <= HIGHEST_MPP for m in mpp):
+        expected = f"{LOWEST_MPP:g} to {HIGHEST_MPP:g} um per px"
+        raise ImageError(what, expected=expected, todo=f"{hint}; {_DECLARE}", where=str(where))
 
 
-def _hint(mpp: float) -> str:
-    if mpp >= 50 and LOWEST_MPP <= mpp / 1000 <= HIGHEST_MPP and abs(25400 / mpp - round(25400 / mpp)) > 0.01:
+def _declared_hint(mpp: float) -> str:
+    """What unit a declared number may be in."""
+    if LOWEST_MPP <= mpp / 1000 <= HIGHEST_MPP:
         return "this looks like nanometres: divide by 1000"
-    if HIGHEST_MPP < mpp <= 1000:
-        return f"{mpp:.4g} um per px is {25400 / mpp:.0f} DPI, a resolution for screen or print, not of a scanner"
-    if 0 < mpp < LOWEST_MPP and LOWEST_MPP <= mpp * 1000 <= HIGHEST_MPP:
+    if LOWEST_MPP <= mpp * 1000 <= HIGHEST_MPP:
         return "this looks like millimetres: multiply by 1000"
-    return "this is not in micrometres per px"
+    return "this is not in um per px"
+
+
+def _file_hint(mpp: float) -> str:
+    """What a resolution in a file may be instead of a scanner's."""
+    if mpp > HIGHEST_MPP:
+        return f"that is {25400 / mpp:.0f} DPI, a default of programs for screen or print and not the scanner's"
+    return "the program that wrote the file used another unit"
 
 
 def _check_readable(where: Path) -> None:

@@ -30,7 +30,7 @@ class QualitySettings:
     black.
     """
 
-    min_tissue_mm2: float | None = 0.02
+    min_tissue_mm2: float | None = 0.005
     max_blur: float | None = 0.7
     max_pen: float | None = 0.5
     min_saturation: float | None = 0.04
@@ -94,7 +94,7 @@ def _left_after_blur(density: FloatArray, axis: int) -> float:
 def judge(figures: dict[str, float], settings: QualitySettings, where: str) -> None:
     """Raise ImageError for the first figure beyond its threshold, with both numbers and the setting to change."""
     rules = (
-        ("tissue_mm2", settings.min_tissue_mm2, "min_tissue_mm2", "mm² of tissue"),
+        ("tissue_mm2", settings.min_tissue_mm2, "min_tissue_mm2", "mm2 of tissue"),
         ("blur", settings.max_blur, "max_blur", "blur (0 sharp, 1 blurred)"),
         ("pen", settings.max_pen, "max_pen", "of the stained area is pen"),
         ("saturation", settings.min_saturation, "min_saturation", "colour saturation in the tissue"),

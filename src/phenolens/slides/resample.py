@@ -18,14 +18,14 @@ def resample(pixels: Rgb, box: Box, size: tuple[int, int]) -> Rgb:
 
     box is in px of `pixels` and may be fractional; it lies inside them. Along each axis an output pixel is the mean of
     the input it covers, each input pixel weighted by the exact length covered (Pillow's BOX filter counts a pixel
-    wholly or not at all). Used for enlarging too, it holds pixels (nearest, with blended seams): see `enlarge`.
+    wholly or not at all). Where nothing is to be done it is a view of `pixels`. Used for enlarging too, it holds pixels (nearest, with blended seams): see `enlarge`.
     """
     whole = tuple(round(v) for v in box)
     x, y, w, h = whole
     if max(abs(a - b) for a, b in zip(box, whole, strict=True)) < SNAP:
         part = pixels[y : y + h, x : x + w]
         if size == (w, h):
-            return part.copy()
+            return part
         if w % size[0] == 0 and h % size[1] == 0:
             return np.asarray(Image.fromarray(part).reduce((w // size[0], h // size[1])))
     down = _weights(box.y, box.height, pixels.shape[0], size[1])

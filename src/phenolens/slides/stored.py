@@ -9,11 +9,11 @@ import numpy as np
 from phenolens.core.types import Rgb
 from phenolens.slides.levels import TileGrid
 
-_CACHE_BYTES = 64 * 2**20
+_CACHE_BYTES = 128 * 2**20
 
 
 class Tiles:
-    """The stored tiles of one level behind a cache of at most 64 MiB (or one tile, where one is larger)."""
+    """The stored tiles of one level behind a cache of at most 128 MiB (or one tile, where one is larger)."""
 
     def __init__(self, grid: TileGrid) -> None:
         self.grid = grid
@@ -21,11 +21,17 @@ class Tiles:
         self._bytes = 0
 
     def read(self, x: int, y: int, width: int, height: int, less: int) -> Rgb:
-        """(height, width, 3) of the level made smaller `less` times; x, y in its px. Asked only inside the level."""
+        """(height, width, 3) of the level made smaller `less` times; x, y in its px. Asked only inside the level.
+
+        To be looked at, not written to: it may be a kept tile. A tile asked for whole is not kept: in a grid of aligned
+        tiles nothing else wants it.
+        """
         w, h = self.grid.tile[0] // less, self.grid.tile[1] // less
         columns, rows = range(x // w, -(-(x + width) // w)), range(y // h, -(-(y + height) // h))
         if len(columns) == len(rows) == 1:
             left, top = x - columns[0] * w, y - rows[0] * h
+            if (width, height) == (w, h) and (*columns, *rows, less) not in self._kept:
+                return self.grid.decode(columns[0], rows[0], less)
             return self._tile(columns[0], rows[0], less)[top : top + height, left : left + width]
         out = np.empty((height, width, 3), np.uint8)
         for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def make(folder: Path, design: Design, *, workers: int | None = None, progress: 
     ]
     shares: dict[str, float] = {}
     with (progress or Progress("quiet")).step("Drawing synthetic slides", len(jobs), "slides") as step:
-        for outcome in run_all(write_slide, jobs, workers=workers):
+        for outcome in run_all(_write_slide, jobs, workers=workers):
             shares[outcome.item.slide.image] = outcome.unwrap()
             step.advance()
     write_text(folder / "patients.csv", _csv(_patients(design, cohort)))
@@ -65,8 +66,6 @@ def make(folder: Path, design: Design, *, workers: int | None = None, progress: 
 
 
 def _is_there(folder: Path, key: str) -> bool:
-    import json
-
     path = folder / "truth.json"
     if not path.exists():
         return False
@@ -80,7 +79,7 @@ def _is_there(folder: Path, key: str) -> bool:
     )
 
 
-def write_slide(job: _Job) -> float:
+def _write_slide(job: _Job) -> float:
     """Write one slide and its annotation; returns the tumour's share of the tissue. Runs in a worker."""
     plan, image = job.slide.plan, job.slide.image
     scene = Scene(plan)

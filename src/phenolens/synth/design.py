@@ -18,8 +18,9 @@ class Design:
 
     classes pairs each label with its tumour pattern. signal, 0 to 1, is how much of the label the tissue shows: at 1
     about two thirds of a tumour have the pattern of its class and the rest any, at 0 every tumour is drawn alike and
-    nothing in the cohort depends on the label. slide_px is the largest side at mpp; sites differ in stain, scanner and mpp. With
-    `faults`, an unreadable file, a slide without mpp and one with too little tumour are added to the usable patients.
+    nothing in the cohort depends on the label. slide_px is the largest side at mpp; sites differ in stain, scanner
+    and mpp. With `faults`, an unreadable file, a slide without mpp and one with too little tumour come on top of the
+    usable patients.
     """
 
     recipe: str

@@ -75,7 +75,7 @@ def _generator(design: Design, *what: str) -> np.random.Generator:
 def _person(design: Design, rank: int, label: int, site: int, faults: list[str | None], ink: bool) -> Person:
     patient = f"P{rank + 1:03d}"
     rng = _generator(design, patient)
-    names = tuple(dict.fromkeys(pattern for _, pattern in design.classes))
+    names = tuple(sorted({pattern for _, pattern in design.classes}))
     own = design.signal * rng.beta(7, 4)
     shares = (1 - own) * rng.dirichlet(np.ones(len(names)))
     shares[names.index(design.classes[label][1])] += own

@@ -18,7 +18,7 @@ from phenolens.core.types import FloatArray, Rgb
 from phenolens.synth import outline
 from phenolens.synth.arrangement import Extent
 from phenolens.synth.marks import Key, Kind, Marks, Sprites, join
-from phenolens.synth.patterns import PATTERNS, Body, Extent, fat, stroma
+from phenolens.synth.patterns import PATTERNS, Body, fat, stroma
 from phenolens.synth.stain import Scanner, develop
 
 COARSE = 4.0

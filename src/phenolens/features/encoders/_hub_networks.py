@@ -50,8 +50,13 @@ class Row:
 def rows() -> Mapping[str, Row]:
     """All models by name. Shapes and sizes are those of the publications named in `source`."""
     tables = tomllib.loads(Path(__file__).with_name("hub.toml").read_text("utf-8"))
+    return {name: _row(table) for name, table in tables.items()}
+
+
+def _row(table: Mapping[str, Any]) -> Row:
     lists = ("mean", "std", "mpp_others")
-    return {name: Row(**{k: tuple(v) if k in lists else v for k, v in t.items()}) for name, t in tables.items()}
+    fields: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in table.items()}
+    return Row(**fields)
 
 
 def tokens_of(row: Row, network: Any, pixels: torch.Tensor) -> torch.Tensor:

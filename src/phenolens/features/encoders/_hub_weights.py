@@ -23,8 +23,9 @@ def read_state(file: Path) -> Mapping[str, Any]:
 
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
+            state: Any = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as fault:
         raise _unreadable(file, f"a file that cannot be read as tensors ({type(fault).__name__})") from fault
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):

@@ -47,10 +47,11 @@ def measure(labels: Labels, scene: Scene) -> Nuclei:
     row, column = np.divmod(where, labels.shape[1])
     pixels = _Pixels(owner, count, row.astype(np.float64), column.astype(np.float64))
     table, centres, axis = _ellipses(pixels, scene.mpp)
-    table |= _calipers(pixels, table["area_um2"], scene.mpp)
     reach = max(1, round(_RIM_UM / scene.mpp))
     width = labels.shape[1] + 2 * reach
     neighbours = _Neighbours(np.pad(labels, reach).ravel(), (row + reach) * width + column + reach, width)
+    edge = _rim(neighbours, 1) > 0
+    table |= _calipers(_Pixels(owner[edge], count, pixels.row[edge], pixels.column[edge]), table["area_um2"], scene.mpp)
     perimeter = _perimeters(pixels, neighbours) * scene.mpp
     table["circularity"] = np.minimum(4 * np.pi * table["area_um2"] / np.maximum(perimeter, 1e-9) ** 2, 1.0)
     table |= _chromatin(pixels, where, _rim(neighbours, reach), scene)
@@ -111,11 +112,11 @@ def _ellipses(pixels: _Pixels, mpp: float) -> tuple[dict[str, Values], Values, V
 
 
 def _calipers(pixels: _Pixels, area: Values, mpp: float) -> dict[str, Values]:
-    """Maximum and minimum caliper and solidity, from the widths of each nucleus in 24 directions.
+    """Maximum and minimum caliper and solidity, from the widths of each nucleus in 24 directions, given its edge.
 
     The largest width is the diameter of the convex hull (maximum Feret diameter) to 0.3 %. The convex area is that of
-    the 48-gon that the support lines enclose, which exceeds the hull by under 1 % on nuclei. The outermost pixel centres
-    of an ellipse lie a third of a pixel within its edge on average, which is added on each side.
+    the 48-gon that the support lines enclose, which exceeds the hull by under 1 % on nuclei. The outermost pixel
+    centres of an ellipse lie a third of a pixel within its edge on average, which is added on each side.
     """
     if pixels.count == 0:
         empty = np.zeros(0)

@@ -27,21 +27,19 @@ class OpenSlideSource:
         self._path = path
         try:
             self._slide = openslide.OpenSlide(path)
-        except openslide.OpenSlideError as fault:
-            raise _broken(path, fault) from fault
-        except OSError as fault:
+        except (openslide.OpenSlideError, OSError) as fault:
             raise _broken(path, fault) from fault
         known = self._slide.properties
         sizes = zip(self._slide.level_dimensions, self._slide.level_downsamples, strict=True)
         self.levels = tuple(Level(w, h, d) for (w, h), d in sizes)
         x, y = (_number(known.get(name)) for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y))
-        self.mpp = (x or y, y or x) if x and y or x or y else None
+        self.mpp: tuple[float, float] | None = None if x is None and y is None else (x or y or 0.0, y or x or 0.0)
         left, top = (
             _number(known.get(name)) for name in (openslide.PROPERTY_NAME_BOUNDS_X, openslide.PROPERTY_NAME_BOUNDS_Y)
         )
         self.bounds = int(left or 0), int(top or 0)
         self._vendor = known.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
-        self.kind = f"{self._vendor} slide"
+        self.kind = f"{self._vendor.replace('-', ' ').capitalize()} slide"
         self._grids: dict[int, JpegGrid] | None = None
 
     def read_region(self, level: int, x: int, y: int, width: int, height: int) -> Rgb:
@@ -84,8 +82,9 @@ def _number(text: str | None) -> float | None:
 
 
 def _broken(path: Path, fault: Exception) -> ImageError:
+    reason = str(fault).removeprefix(f"Reading {path}: ")
     return ImageError(
-        f"a slide that OpenSlide cannot read: {fault}",
+        f"a slide that OpenSlide cannot read: {reason}",
         expected="a complete slide file",
         todo="copy the file again from the scanner; open it in QuPath to see whether it is damaged",
         where=str(path),
