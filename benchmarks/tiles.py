@@ -28,7 +28,7 @@ MOST_TILES = 400
 
 
 def make_slide(path: Path, side: int = 8192, tile: int = 256) -> None:
-    """A pyramid of two levels (1 and 8) that looks like tissue in its frequencies: nuclei of 20 px, fine and coarse texture."""
+    """A pyramid of two levels (1 and 8) of discs like nuclei, about 20 px wide, on a noisy ground."""
     rng = np.random.default_rng(0)
     patch = rng.integers(150, 240, (1024, 1024, 3), dtype=np.uint8)
     soft = np.asarray(Image.fromarray(patch).filter(ImageFilter.GaussianBlur(1.5))).astype(np.float32)

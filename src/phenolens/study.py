@@ -33,6 +33,9 @@ class RegionSection(Section):
 
     tissue: Literal["otsu", "none"] = Field("otsu", description="How tissue is found; none takes the whole image.")
     annotation: str | None = Field(None, description="Class of the QuPath annotation to stay inside, e.g. Tumor.")
+    annotation_origin: Literal["qupath", "slide"] = Field(
+        "qupath", description="Where coordinates start: the scanned area, as QuPath counts, or the slide's corner."
+    )
     min_overlap: Share = Field(0.6, description="Least share of a tile inside the region.")
     min_annotation_share: Share | None = Field(None, description="Slides with less tissue annotated are left out.")
 
@@ -137,7 +140,10 @@ class Study(Section):
         """The encoder asked for; None when features are read from a folder."""
         if self.features.encoder is None:
             return None
-        return Choice("encoder", self.features.encoder, self.features.params, self._folder)
+        params = self.features.params
+        if isinstance(params.get("weights"), str):
+            params["weights"] = str(self.path(Path(params["weights"])))
+        return Choice("encoder", self.features.encoder, params, self._folder)
 
     def model_choices(self) -> list[Choice]:
         """The models asked for, in the order of the file."""

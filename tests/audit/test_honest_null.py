@@ -35,8 +35,8 @@ def test_noise_gives_half_an_auc_an_honest_interval_and_no_significance():
         row = estimates(_predictions(examples, splits), metrics=["macro_auc"]).iloc[0]
         values.append(row["value"])
         covered.append(row["low"] <= 0.5 <= row["high"])
-        p.append(permutation_p(examples, splits, RIDGE, _task(), permutations=39, seed=seed, workers=0)["p"])
-    print_figures = f"mean AUC {np.mean(values):.3f}, covered {np.mean(covered):.3f}, p < 0.05 {(np.array(p) < 0.05).mean():.3f}"
+        if seed % 2 == 0:
+            p.append(permutation_p(examples, splits, RIDGE, _task(), permutations=39, seed=seed, workers=0)["p"])
     assert np.mean(values) == pytest.approx(0.5, abs=0.02)
     assert np.mean(covered) >= 0.85
     assert (np.array(p) < 0.05).mean() <= 0.08

@@ -19,8 +19,10 @@ from phenolens.slides.stored import Tiles
 
 __all__ = ["Level", "Slide", "Source", "open_slide"]
 
-_PART_PX = 4096
-"""Longest side (px of a level) that is held in memory at once; larger boxes are read in parts."""
+_PART_PX = 8_000_000
+"""Most px of a level that are held in memory at once; larger boxes are read in parts."""
+_PART_ROWS = 512
+"""Parts are as wide as the box, so that strips and tiles are read in order, unless they would be lower than this."""
 
 
 class Slide:
@@ -172,9 +174,10 @@ def open_slide(path: Any, *, patient: str = "", image: str = "", mpp: float | No
 
 
 def _parts(box: Box, size: tuple[int, int], downsample: float) -> Iterator[tuple[Box, tuple[int, int, int, int]]]:
-    """A box and its drawing cut into parts of whole output px that cover at most _PART_PX of the level on a side."""
+    """A box and its drawing cut into parts of whole output px that cover at most about _PART_PX of the level."""
     step = box.width / size[0], box.height / size[1]
-    most = [max(1, int(_PART_PX * downsample / s)) for s in step]
+    rows = max(_PART_ROWS, _PART_PX * downsample / box.width)
+    most = [max(1, int(px * downsample / s)) for px, s in zip((_PART_PX / rows, rows), step, strict=True)]
     for y in range(0, size[1], most[1]):
         for x in range(0, size[0], most[0]):
             w, h = min(most[0], size[0] - x), min(most[1], size[1] - y)

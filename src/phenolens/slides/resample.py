@@ -18,7 +18,7 @@ def resample(pixels: Rgb, box: Box, size: tuple[int, int]) -> Rgb:
 
     box is in px of `pixels` and may be fractional; it lies inside them. Along each axis an output pixel is the mean of
     the input it covers, each input pixel weighted by the exact length covered (Pillow's BOX filter counts a pixel
-    wholly or not at all). Where nothing is to be done it is a view of `pixels`. Used for enlarging too, it holds pixels (nearest, with blended seams): see `enlarge`.
+    wholly or not at all). Where nothing is to be done it is a view of `pixels`. For enlarging see `enlarge`.
     """
     whole = tuple(round(v) for v in box)
     x, y, w, h = whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +48,8 @@ def needs_tune(desk: Desk) -> bool:
 
 def draw_splits(desk: Desk, ready: Ready) -> list[Split]:
     """The splits the study asks for, from nothing."""
-    return split.make(ready.cohort, ready.labels, scheme_of(desk), needs_tune=needs_tune(desk))
+    by_image = table.image_labels(ready.cohort, desk.tables)
+    return split.make(ready.cohort, ready.labels, scheme_of(desk), needs_tune=needs_tune(desk), images_labels=by_image)
 
 
 def freeze_splits(desk: Desk, ready: Ready, *, extend: bool, new_splits: bool) -> list[Split]:
@@ -76,8 +78,6 @@ def _asked(desk: Desk) -> dict[str, Any]:
 def _still_valid(
     desk: Desk, ready: Ready, path: Path, record: Path, asked: dict[str, Any], *, extend: bool
 ) -> list[Split]:
-    import json
-
     known = json.loads(record.read_text("utf-8"))
     if canonical(known["validation"]) != canonical(asked):
         raise SplitError(
@@ -100,7 +100,8 @@ def _still_valid(
         )
     for change in changes:
         desk.progress.say(f"cohort: {change}")
-    return split.extend(splits, ready.cohort, ready.labels, scheme_of(desk))
+    by_image = table.image_labels(ready.cohort, desk.tables)
+    return split.extend(splits, ready.cohort, ready.labels, scheme_of(desk), images_labels=by_image)
 
 
 def archive(results: Path) -> Path | None:

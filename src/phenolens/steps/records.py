@@ -49,26 +49,43 @@ def write_findings(desk: Desk, findings: Sequence[Finding]) -> None:
     write_json(desk.results / "findings.json", [asdict(f) for f in findings])
 
 
+_LEFT_OUT = (
+    ("outside-where", "patients the study asks for (where)", "outside where"),
+    ("patient-without-label", "patients with a label", "no label"),
+    ("image-without-label", "patients with a labelled image", "no labelled image"),
+    ("patient-without-image", "patients with an image", "no image in the images table"),
+)
+
+
 def flow(ready: Ready, states: States, empty: Sequence[str]) -> list[dict[str, Any]]:
     """From the patients of the table to the units that were predicted: how many are left and who fell out why."""
-    patients = set(ready.cohort.patients.index)
-    with_images = {s.job.patient for s in states.values()}
-    with_used = {s.job.patient for s in states.values() if s.status == "used"}
-    steps: list[dict[str, Any]] = [{"step": "patients with a label", "n": len(patients), "dropped": []}]
-    without = [{"who": p, "why": "no image in the images table"} for p in sorted(patients - with_images)]
-    steps.append({"step": "patients with an image", "n": len(patients & with_images), "dropped": without})
+    left_out = {rule: _who(ready.findings, rule) - set(ready.cohort.patients.index) for rule, _, _ in _LEFT_OUT}
+    left = len(ready.cohort.patients) + sum(len(who) for who in left_out.values())
+    steps: list[dict[str, Any]] = [{"step": "patients in the table", "n": left, "dropped": []}]
+    for rule, name, why in _LEFT_OUT:
+        if left_out[rule]:
+            left -= len(left_out[rule])
+            dropped = [{"who": p, "why": why} for p in sorted(left_out[rule])]
+            steps.append({"step": name, "n": left, "dropped": dropped})
     lost = [
         {"who": f"{s.job.patient} / {i}", "why": s.reason, "status": s.status}
         for i, s in sorted(states.items())
         if s.status != "used"
     ]
-    used = sum(s.status == "used" for s in states.values())
-    steps.append({"step": "images that can be used", "n": used, "of": len(states), "dropped": lost})
-    gone = [{"who": p, "why": "none of its images can be used"} for p in sorted(with_images - with_used)]
-    steps.append({"step": "patients that can be used", "n": len(with_used), "dropped": gone})
+    used = {s.job.patient for s in states.values() if s.status == "used"}
+    images = sum(s.status == "used" for s in states.values())
+    steps.append({"step": "images that can be used", "n": images, "of": len(states), "dropped": lost})
+    gone = [
+        {"who": p, "why": "none of its images can be used"} for p in sorted(set(ready.cohort.patients.index) - used)
+    ]
+    steps.append({"step": "patients that can be used", "n": len(used), "dropped": gone})
     units = [{"who": u, "why": "no features"} for u in sorted(empty)]
     steps.append({"step": "units predicted", "n": len(ready.units) - len(empty), "dropped": units})
     return steps
+
+
+def _who(findings: Sequence[Finding], rule: str) -> set[str]:
+    return {who for f in findings if f.rule == rule for who in f.who}
 
 
 def study_id(desk: Desk, ready: Ready) -> str:

@@ -17,7 +17,7 @@ class Accuracy:
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "share of right predictions"
+    summary: ClassVar[str] = "Share of right predictions."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     per_class: ClassVar[bool] = False

@@ -14,7 +14,7 @@ class Auc:
     """For each class, the chance that a unit of it gets a higher probability of it than a unit of another class."""
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "area under the ROC curve, each class against the rest"
+    summary: ClassVar[str] = "Area under the ROC curve, each class against the rest."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     per_class: ClassVar[bool] = True

@@ -17,7 +17,7 @@ class BalancedAccuracy:
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "accuracy with every class weighing the same"
+    summary: ClassVar[str] = "Accuracy with every class weighing the same."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     per_class: ClassVar[bool] = False

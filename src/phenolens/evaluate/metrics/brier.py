@@ -16,7 +16,7 @@ class Brier:
     """Half the sum over classes of the squared differences (Brier 1950): with two classes the familiar score."""
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "mean squared error of the probabilities (0 perfect, 1 always certain and wrong)"
+    summary: ClassVar[str] = "Mean squared error of the probabilities (0 perfect, 1 always certain and wrong)."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "lower"
     per_class: ClassVar[bool] = False

@@ -19,7 +19,7 @@ class LogLoss:
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "mean negative log probability of the true class (nats)"
+    summary: ClassVar[str] = "Mean negative log probability of the true class (nats)."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "lower"
     per_class: ClassVar[bool] = False

@@ -19,7 +19,7 @@ class MacroAuc:
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "mean over classes of the one-vs-rest area under the ROC curve"
+    summary: ClassVar[str] = "Mean over classes of the one-vs-rest area under the ROC curve."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     per_class: ClassVar[bool] = False

@@ -18,7 +18,7 @@ class MacroPrecision:
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "mean over classes of the share of right ones among those predicted"
+    summary: ClassVar[str] = "Mean over classes of the share of right ones among those predicted."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     per_class: ClassVar[bool] = False

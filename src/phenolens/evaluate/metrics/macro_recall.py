@@ -17,7 +17,7 @@ class MacroRecall:
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "mean over classes of the share found (equals balanced accuracy)"
+    summary: ClassVar[str] = "Mean over classes of the share found (equals balanced accuracy)."
     reads: ClassVar[str] = "probabilities"
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     per_class: ClassVar[bool] = False

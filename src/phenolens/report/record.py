@@ -1,0 +1,151 @@
+"""What a finished run left under results/, read once; a missing file is an error only where nothing can be said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phenolens.core.errors import StudyError
+from phenolens.core.types import Predictions
+from phenolens.evaluate.folds import HOLDOUT
+
+_WORDS = ("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format")
+_KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything the report is made of.
+
+    `manifest`, `images` (one row an image), `predictions` and `estimates` are always there; `findings`, `cohort` (the
+    snapshot of the tables), `maps` and `audit` are empty where the run wrote none.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    images: pd.DataFrame
+    predictions: Predictions
+    estimates: pd.DataFrame
+    findings: Sequence[Mapping[str, Any]]
+    maps: Sequence[Mapping[str, Any]]
+    more: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.predictions.classes
+
+    @property
+    def main(self) -> str:
+        """The name of the main validation scheme."""
+        return str(self.manifest["study"]["validation"]["scheme"])
+
+    @property
+    def schemes(self) -> list[str]:
+        """Schemes with predictions: the main one first, the holdout last."""
+        found = sorted(self.predictions.table["scheme"].unique())
+        return sorted(found, key=lambda s: (s != self.main, s == HOLDOUT, s))
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models with predictions, in the order of the study file."""
+        asked = [model_name(m["name"]) for m in self.manifest.get("models", [])]
+        found = sorted(self.predictions.table["model"].unique())
+        return sorted(found, key=lambda m: (asked.index(m) if m in asked else len(asked), m))
+
+    @property
+    def tests(self) -> Sequence[Mapping[str, Any]]:
+        """The permutation tests of the audit; empty where the study was not audited."""
+        return list(self.more.get("audit", {}).get("permutation", []))
+
+    @property
+    def snapshot(self) -> Mapping[str, Any]:
+        """Patients and images as the tables had them; empty where the run kept none."""
+        cohort = self.more.get("cohort", {})
+        return dict(cohort.get("cohort", cohort))
+
+    @property
+    def unit(self) -> str:
+        """What one prediction is about: "patient" or "image"."""
+        return str(self.manifest.get("unit", "patient"))
+
+    def test_rows(self, scheme: str) -> pd.DataFrame:
+        """The test predictions of one scheme."""
+        table = self.predictions.table
+        return table[(table["scheme"] == scheme) & (table["part"] == "test")]
+
+
+def model_name(name: str) -> str:
+    """The name a model has in the tables: of `path.py:Class` the class."""
+    return name.rpartition(":")[2]
+
+
+def read(folder: Path) -> Record:
+    """Read a finished run. Raises StudyError naming the file that is missing or cannot be read."""
+    results = folder / "results"
+    manifest = _json(results / "manifest.json", folder)
+    classes = tuple(map(str, manifest.get("classes", ())))
+    table = _csv(results / "predictions.csv", folder, _KEYS)
+    cohort, audit = results / "cohort.json", results / "audit.json"
+    index, findings = results / "maps" / "index.json", results / "findings.json"
+    return Record(
+        folder=folder,
+        manifest=manifest,
+        images=_csv(results / "images.csv", folder, _WORDS),
+        predictions=Predictions(table=table, classes=classes),
+        estimates=_csv(
+            results / "estimates.csv",
+            folder,
+            ("experiment", "scheme", "target", "model", "metric", "subgroup", "method", "note"),
+        ),
+        findings=_json(findings, folder) if findings.exists() else [],
+        maps=_json(index, folder) if index.exists() else [],
+        more={
+            **({"cohort": _json(cohort, folder)} if cohort.exists() else {}),
+            **({"audit": _json(audit, folder)} if audit.exists() else {}),
+        },
+    )
+
+
+def _json(path: Path, folder: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise _missing(path, folder) from None
+    except ValueError as fault:
+        raise StudyError(
+            f"{path.name} that is not JSON ({fault})",
+            expected="the file as phenolens wrote it",
+            todo=f"phenolens run {folder}",
+            where=str(path),
+        ) from fault
+
+
+def _csv(path: Path, folder: Path, words: Sequence[str]) -> pd.DataFrame:
+    """A table with the columns of `words` as text and every other column as numbers where they are numbers."""
+    if not path.exists():
+        raise _missing(path, folder)
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as fault:
+        raise StudyError(
+            f"{path.name} that is not a table ({fault})",
+            expected="the file as phenolens wrote it",
+            todo=f"phenolens run {folder}",
+            where=str(path),
+        ) from fault
+    numbers = {c: pd.to_numeric(raw[c].replace("", None), errors="coerce") for c in raw.columns if c not in words}
+    return raw.assign(**numbers)
+
+
+def _missing(path: Path, folder: Path) -> StudyError:
+    return StudyError(
+        f"no {path.name}",
+        expected="the results of a finished run",
+        todo=f"phenolens run {folder}, then make the report",
+        where=str(path.parent),
+    )
