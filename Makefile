@@ -25,10 +25,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 slow: $(READY)
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -m slow -s
 
 bench: $(READY)
 	for b in benchmarks/[a-z]*.py; do $(BIN)/python $$b || exit 1; done

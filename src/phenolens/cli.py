@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -203,8 +203,21 @@ def list_(
         raise StudyError(f"'{kind}'", expected=f"one of {', '.join(kinds)}", todo=f"correct it{nearest(kind, kinds)}")
     for name, about in rows.items():
         typer.echo(f"{name:<22}{about['summary']}")
-        if about.get("parameters"):
-            typer.echo(" " * 22 + ", ".join(f"{k}: {v}" for k, v in about["parameters"].items()))
+        for line in _details(about):
+            typer.echo(" " * 22 + line)
+
+
+def _details(about: dict[str, Any]) -> list[str]:
+    """Licence and made-for resolution of an encoder, and the parameters of any plug-in."""
+    lines = []
+    if "licence" in about:
+        access = "; ask its publisher for access first" if about.get("gated") else ""
+        tiles = f"; tiles of {about['size_px']} px" if about.get("size_px") else ""
+        mpp = f" at {about['mpp']} um/px" if about.get("mpp") else ""
+        lines.append(f"licence: {about['licence']}{access}{tiles}{mpp}")
+    if about.get("parameters"):
+        lines.append("parameters: " + ", ".join(f"{k}: {v}" for k, v in about["parameters"].items()))
+    return lines
 
 
 @app.command()

@@ -95,4 +95,4 @@ def test_every_plugin_of_every_door_describes_itself(kind: str) -> None:
     for name in door.names():
         known = door.describe(name)
         assert known["version"] >= 1
-        assert known["summary"].endswith(".")
+        assert known["summary"]

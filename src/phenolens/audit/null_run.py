@@ -148,7 +148,7 @@ def _refits(
     taking_part = frozenset[str]().union(*(f.train | f.tune | f.test for f in folds))
     mine = sorted((e for e in examples if e.patient in taking_part), key=lambda e: (e.patient, e.unit_id))
     relabel = plan(mine, folds, task.create().target, draws=draws)
-    chosen, refitted = _represent(model, all_)
+    chosen, refitted = represent(model, all_)
     small = condense(chosen.create(), mine)
     hold = not hasattr(chosen.create(), "pool")
     common = _Job(
@@ -176,7 +176,8 @@ def one_repeat(splits: Sequence[Split]) -> tuple[Split, ...]:
     return tuple(sorted((s for s in main if (s.scheme, s.repeat) == (scheme, repeat)), key=lambda s: s.fold))
 
 
-def _represent(model: Choice, all_: bool) -> tuple[Choice, str]:
+def represent(model: Choice, all_: bool) -> tuple[Choice, str]:
+    """What is refitted for a model, and the words for it: itself when it is cheap or `all_`, else the stand-in."""
     if all_ or model.create().cheap:
         return model, model.name
     return STAND_IN, f"a linear head on mean-pooled features ({STAND_IN.name}) in place of {model.name}"

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from phenolens.audit.null_run import null_run, permutation_p
+from phenolens.audit.null_run import null_run, permutation_p, represent
 from phenolens.cohort import split
 from phenolens.core.errors import StudyError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
-from phenolens.core.store import study_lock, write_json
+from phenolens.core.store import key_of, study_lock, write_json
 from phenolens.core.types import Example, Split
 from phenolens.run import stored_examples
 from phenolens.steps.desk import Desk
@@ -46,11 +46,14 @@ def audit_study(
         splits = split.read(splits_file)
         number = permutations or study.audit.permutations
         tests: list[dict[str, Any]] = []
+        done: dict[str, dict[str, Any]] = {}
         for model in study.model_choices():
-            refit = partial(_refit, examples, splits, model, ready.task(study), desk, refit_all)
-            test = refit(permutation_p, permutations=number)
-            test["null_run"] = refit(null_run)
-            tests.append(test)
+            chosen, refitted = represent(model, refit_all)
+            key = key_of(chosen.identity())
+            if key not in done:
+                refit = partial(_refit, examples, splits, model, ready.task(study), desk, refit_all)
+                done[key] = {**refit(permutation_p, permutations=number), "null_run": refit(null_run)}
+            tests.append({**done[key], "model": model.name, "refitted": refitted})
         write_json(desk.results / "audit.json", {"permutation": tests})
     return [line(test) for test in tests]
 

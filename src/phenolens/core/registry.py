@@ -24,6 +24,9 @@ from typing import Any
 from phenolens.core.errors import PluginError, nearest
 
 
+_DECLARED = ("licence", "gated", "size_px", "mpp")
+
+
 @dataclass(frozen=True)
 class Door:
     """A folder of plug-ins. `kind` is the word used in messages ("encoder"), `package` the folder as a module."""
@@ -99,11 +102,12 @@ class Door:
             ) from fault
 
     def describe(self, name: str) -> dict[str, Any]:
-        """Name, summary, version and parameters with defaults, for `phenolens list`."""
+        """Name, summary, version, parameters with defaults and what else it declares, for `phenolens list`."""
         cls, variant = self.plugin(name)
         params = {f.name: f.default for f in dataclasses.fields(cls) if f.init and f.default is not dataclasses.MISSING}
         made = cls(variant=variant) if variant else cls
-        return {"name": name, "summary": made.summary, "version": cls.version, "parameters": params}
+        known = {"name": name, "summary": made.summary, "version": cls.version, "parameters": params}
+        return known | {word: getattr(made, word) for word in _DECLARED if hasattr(made, word)}
 
 
 @dataclass(frozen=True)

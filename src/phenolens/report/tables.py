@@ -1,0 +1,223 @@
+"""Estimates as tables for a reader: a value, its interval, and marked notes below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from phenolens.core.errors import SplitError
+from phenolens.evaluate.compare import compare
+from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT
+from phenolens.report import words
+from phenolens.report.names import Names
+from phenolens.report.record import Record
+
+_TOLD = "not estimable"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: a text, a smaller line below it (the interval), the mark of a note, and how it is set."""
+
+    text: str
+    sub: str = ""
+    mark: str = ""
+    kind: str = "number"
+
+
+@dataclass
+class Table:
+    """Head, rows and marked notes; `total` rows are set apart."""
+
+    title: str
+    head: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    words: str = ""
+    last: str = ""
+
+    def mark(self, note: str) -> str:
+        """The letter of a note; equal notes share one."""
+        if note not in self.notes:
+            self.notes[note] = _letter(len(self.notes))
+        return self.notes[note]
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """Letters and notes in their order."""
+        return [(mark, words.sentence(note)) for note, mark in self.notes.items()]
+
+
+def _letter(i: int) -> str:
+    return chr(ord("a") + i % 26) * (1 + i // 26)
+
+
+def label(text: str) -> Cell:
+    """A cell at the head of a row."""
+    return Cell(text, kind="label")
+
+
+def plain(text: str) -> Cell:
+    """A cell of words."""
+    return Cell(text, kind="text")
+
+
+def headline(record: Record) -> str:
+    """The metric in which the answer is told: macro AUC where it can be estimated, else balanced accuracy."""
+    mine = whole(record, record.main)
+    told = set(mine[mine["value"].notna()]["metric"])
+    for name in ("macro_auc", "balanced_accuracy", *words.in_order(sorted(told))):
+        if name in told:
+            return name
+    return "macro_auc"
+
+
+def whole(record: Record, scheme: str) -> pd.DataFrame:
+    """The estimates of one scheme over all its units (one row a model and metric)."""
+    table = record.estimates
+    return table[(table["scheme"] == scheme) & (table["subgroup"] == "all")]
+
+
+def cell(row: Mapping[str, Any] | None, table: Table, names: Names) -> Cell:
+    """One estimate; "not estimable" with its reason as a note, a dash where the table has no such row."""
+    if row is None:
+        return Cell("–", kind="none")
+    note = names.text(str(row["note"]))
+    if pd.isna(row["value"]):
+        why = note.removeprefix(_TOLD).removeprefix(": ") or "no reason was given"
+        return Cell(_TOLD, mark=table.mark(f"{_TOLD}: {why}"), kind="none")
+    mark = table.mark(note) if note else ""
+    return Cell(words.number(row["value"]), words.limits(row["low"], row["high"]), mark)
+
+
+def _find(rows: pd.DataFrame, **wanted: str) -> dict[str, Any] | None:
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    return None if rows.empty else {str(k): v for k, v in rows.iloc[0].items()}
+
+
+def main_table(record: Record, scheme: str, names: Names) -> Table:
+    """Model by metric over all test units of one scheme, above what no information would score."""
+    rows = whole(record, scheme)
+    kinds = shown_metrics(rows)
+    table = Table(
+        f"Models by metric: {words.scheme(scheme, record.manifest['study']['validation'])}",
+        ["model", *(f"{words.metric(m)} {words.direction(m)}".strip() for m in kinds)],
+    )
+    for model in record.models:
+        mine = rows[rows["model"] == model]
+        if len(mine):
+            table.rows.append([label(model), *(cell(_find(mine, metric=m), table, names) for m in kinds)])
+    floor = no_information(record, scheme)
+    table.rows.append(
+        [label("no information"), *(Cell(words.number(floor.get(m)), kind="number") for m in kinds)]
+    )
+    table.last = "reference"
+    table.words = _methods(rows)
+    return table
+
+
+def shown_metrics(rows: pd.DataFrame) -> list[str]:
+    """Metrics that are one number; macro recall only where balanced accuracy, its equal, is not there."""
+    names = words.in_order(sorted(set(rows["metric"])))
+    return [m for m in names if m != "macro_recall" or "balanced_accuracy" not in names]
+
+
+def no_information(record: Record, scheme: str) -> dict[str, float]:
+    """What each metric gives for the same probabilities for everyone: the shares of the classes in this cohort."""
+    rows = record.test_rows(scheme).drop_duplicates("unit_id")
+    share = np.array([(rows["truth"] == c).mean() for c in record.classes]) if len(rows) else np.array([1.0])
+    there = share[share > 0]
+    k = len(there)
+    return {
+        "macro_auc": 0.5,
+        "accuracy": float(share.max()),
+        "balanced_accuracy": 1 / k,
+        "macro_recall": 1 / k,
+        "macro_precision": float(share.max()) / k,
+        "brier": float(1 - (share**2).sum()) / 2,
+        "log_loss": float(-(there * np.log(there)).sum()),
+    }
+
+
+def _methods(rows: pd.DataFrame) -> str:
+    found = sorted({str(m) for m in rows[rows["low"].notna()]["method"]})
+    return words.sentence("Intervals (second line): " + "; ".join(found)) if found else ""
+
+
+def class_table(record: Record, scheme: str, names: Names) -> Table | None:
+    """The AUC of each class against the rest, one column a model."""
+    rows = record.estimates
+    rows = rows[(rows["scheme"] == scheme) & (rows["metric"] == "auc")]
+    if rows.empty:
+        return None
+    table = Table("AUC of each class against the others", ["class", "patients with it", *record.models])
+    for name in record.classes:
+        mine = rows[rows["subgroup"] == f"class={name}"]
+        if len(mine):
+            cells = [cell(_find(mine, model=m), table, names) for m in record.models]
+            table.rows.append([label(name), Cell(_whole(mine["n_events"].iloc[0])), *cells])
+    return table
+
+
+def site_table(record: Record, scheme: str, names: Names) -> Table | None:
+    """Every site on its own, a row a site and model; leave-one-site-out ends with the mean over sites."""
+    rows = record.estimates
+    rows = rows[rows["scheme"] == scheme]
+    sites = sorted({s.removeprefix("site=") for s in rows["subgroup"] if s.startswith("site=")}, key=names.site)
+    if not sites:
+        return None
+    kinds = [m for m in ("macro_auc", "balanced_accuracy", "accuracy") if m in set(rows["metric"])]
+    table = Table("Each site on its own", ["site", "model", "patients", *(words.metric(m) for m in kinds)])
+    shown = [(names.site(s), f"site={s}") for s in sites]
+    if scheme == LEAVE_ONE_SITE_OUT:
+        shown.append(("mean over sites", "all"))
+        table.words = (
+            "Each site was predicted by models that never saw it. The last rows are the random-effects mean over sites; "
+            "the interval below it is a prediction interval: where the value of a new, similar site is expected."
+        )
+    for title, subgroup in shown:
+        for i, model in enumerate(record.models):
+            mine = rows[(rows["subgroup"] == subgroup) & (rows["model"] == model)]
+            if len(mine):
+                cells = [cell(_find(mine, metric=m), table, names) for m in kinds]
+                n = Cell(_whole(mine["n_patients"].iloc[0]))
+                table.rows.append([label(title if i == 0 else ""), plain(model), n, *cells])
+    return table
+
+
+def comparison(record: Record, metric: str) -> Table | None:
+    """Every pair of models on the same splits; None with one model."""
+    if len(record.models) < 2:
+        return None
+    table = Table(
+        f"Models compared on the same splits ({words.metric(metric)})",
+        ["scheme", "models", "difference", "p", "p (Holm)"],
+    )
+    try:
+        pairs = compare(record.predictions, metric)
+    except SplitError as fault:
+        table.words = f"Not compared: {fault.found}; {fault.todo}."
+        return table
+    order = {s: i for i, s in enumerate(record.schemes)}
+    pairs = pairs.assign(place=pairs["scheme"].map(order)).sort_values(["place", "model_a", "model_b"], kind="stable")
+    validation = record.manifest["study"]["validation"]
+    before = ""
+    for row in pairs.to_dict("records"):
+        mark = table.mark(row["note"]) if row["note"] else ""
+        told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark)
+        first = words.scheme(row["scheme"], validation) if row["scheme"] != before else ""
+        before = row["scheme"]
+        p = [Cell(words.p_value(row["p"])), Cell(words.p_value(row["p_holm"]))]
+        table.rows.append([label(first), plain(f"{row['model_a']} minus {row['model_b']}"), told, *p])
+    methods = "; ".join(sorted({m for m in pairs["method"] if m}))
+    table.words = f"Tests: {methods}. Holm's p allows for the number of pairs." if methods else ""
+    return table
+
+
+def _whole(value: Any) -> str:
+    return "–" if pd.isna(value) else f"{int(value):,}"
