@@ -138,12 +138,12 @@ def test_tiff_that_is_not_plain_colour_is_refused(
         open_slide(tmp_path / "a.ome.tif", mpp=0.5)
 
 
-def test_a_truncated_tiff_is_refused_when_read(tmp_path: Path) -> None:
+def test_a_truncated_tiff_is_refused_when_opened(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", colours(100, 400), photometric="rgb")
     data = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ImageError, match=r"ends within row|cannot be read"):
-        whole(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="broke off"):
+        open_slide(tmp_path / "a.tif", mpp=0.5)
 
 
 def test_tiles_are_placed_by_the_coordinates_in_their_names(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ class TiffSource:
             with tifffile.TiffFile(path) as file:
                 series = _slide_series(file, path)
                 pages = _pyramid(series)
+                _refuse_short(path, pages)
                 self.kind = "OME-TIFF" if file.is_ome else "TIFF"
                 self.mpp = _ome_mpp(file) or _tag_mpp(pages[0])
                 self.levels = _levels(pages)
@@ -123,6 +124,19 @@ class TiffSource:
     def close(self) -> None:
         for grid in self._grids:
             grid.close()
+
+
+def _refuse_short(path: Path, pages: Sequence[Any]) -> None:
+    """Refuse a file that ends before the pixels it points to: a copy that broke off."""
+    size = path.stat().st_size
+    wanted = max(o + c for page in pages for o, c in zip(page.dataoffsets, page.databytecounts, strict=True))
+    if wanted > size:
+        raise ImageError(
+            f"a TIFF of {size:,} bytes whose pixels end at byte {wanted:,}",
+            expected="a whole file; this one broke off",
+            todo="copy the file again from the scanner or archive",
+            where=str(path),
+        )
 
 
 def _slide_series(file: Any, path: Path) -> Any:
