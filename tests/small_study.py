@@ -16,7 +16,7 @@ def write_study(folder: Path, **changes: object) -> Path:
     """study.yaml for `write_cohort`; `changes` replace top-level keys, None takes one out."""
     content: dict[str, object] = {
         "study": "small",
-        "region": {"annotation": "Tumor", "min_annotation_share": 0.6},
+        "region": {"annotation": "Tumor", "min_annotation_share": 0.35},
         "tiles": {"size_px": 128, "mpp": 0.5, "max_per_patient": 12},
         "features": {"encoder": "pathomics"},
         "task": {"target": "subtype"},

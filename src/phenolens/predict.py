@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from phenolens.core.errors import ImageError, ModelError, PhenolensError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import EXPLAINERS, Choice
-from phenolens.core.store import Store, atomic
+from phenolens.core.store import Store, atomic, canonical
 from phenolens.core.types import Example, Part
 from phenolens.explain.draw import overlay
 from phenolens.explain.heatmaps import heatmaps
@@ -87,6 +87,7 @@ def predict_images(
     base = study_folder(model)
     stored = load_model(model, base=base)
     setting = setting_of(stored, base)
+    _refuse_encoder(stored, setting, model)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     for path in images:
@@ -109,6 +110,18 @@ def predict_images(
     return Predicted((*lines, f"written to {out / 'predictions.csv'}"), refused)
 
 
+def _refuse_encoder(stored: Stored, setting: Setting, model: Path) -> None:
+    """Stop before any slide is read when this machine's encoder is not the one of the training."""
+    found, wanted = canonical(encoder_identity(setting.encoder)), canonical(stored.config["context"]["encoder"])
+    if found != wanted:
+        raise ModelError(
+            f"the encoder {found}",
+            expected=f"the encoder of the training, {wanted}",
+            todo="install the phenolens and the weights the study was run with, or run the study again",
+            where=str(model),
+        )
+
+
 def _predict_one(
     job: SlideJob, stored: Stored, setting: Setting, out: Path, workers: int | None, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
@@ -126,7 +139,7 @@ def _predict_one(
     _refuse_stain(thumbnail, made)
     source = _features(job, key, made, setting, root, workers, progress)
     bag = source.load()
-    check_fit(stored.config, encoder_identity(setting.encoder), bag, tiles={"mpp": setting.tiles.mpp})
+    check_fit(stored.config, encoder_identity(setting.encoder), bag, tiles=asdict(setting.tiles))
     example = Example(
         patient=job.patient,
         unit_id=job.image,

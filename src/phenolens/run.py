@@ -16,7 +16,7 @@ from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
 from phenolens.study import Study
 
-STOPS = ("splits", "tiles", "features", "models")
+STOPS = ("tiles", "splits", "features", "models")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run_study(
 ) -> Done:
     """Run a study to its results; what is stored already is not done again.
 
-    `until` stops after "splits", "tiles", "features" or "models". Raises PhenolensError with what to do.
+    `until` stops after "tiles", "splits", "features" or "models". Raises PhenolensError with what to do.
     """
     if until is not None and until not in STOPS:
         raise StudyError(f"--until {until}", expected=", ".join(STOPS), todo=f"correct it{nearest(until, STOPS)}")
@@ -58,21 +58,23 @@ def run_study(
 
 def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Done:
     desk.store.sweep()
-    ready = cohorts.read_cohort(desk)
-    cohorts.refuse(list(ready.findings))
-    splits = cohorts.freeze_splits(desk, ready, extend=extend, new_splits=new_splits)
+    whole = cohorts.read_cohort(desk)
+    cohorts.refuse(cohorts.foreseen(desk, whole))
+
+    states = slides.prepare_slides(desk, whole)
+    if until == "tiles":
+        records.write_images(desk, states)
+        return Done(False, f"tiles: {desk.results / 'images.csv'}")
+
+    ready, splits = cohorts.freeze_splits(desk, whole, slides.usable(states), extend=extend, new_splits=new_splits)
+    records.write_images(desk, states)
     findings = cohorts.static_findings(desk, ready, splits)
     records.write_findings(desk, findings)
     cohorts.refuse(findings)
     if until == "splits":
         return Done(False, f"splits: {desk.results / 'splits.csv'}")
 
-    states = slides.prepare_slides(desk, ready)
-    records.write_images(desk, states)
-    if until == "tiles":
-        return Done(False, f"tiles: {desk.results / 'images.csv'}")
-
-    bags = slides.extract_features(desk, ready, states)
+    bags = slides.extract_features(desk, whole, states)
     records.write_images(desk, states)
     if until == "features":
         return Done(False, f"features of {len(bags)} images; see {desk.results / 'images.csv'}")
@@ -89,7 +91,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
 
     maps.draw_maps(desk, fits, predictions, examples, states)
-    records.write_manifest(desk, ready, splits, records.flow(ready, states, empty), context)
+    records.write_manifest(desk, ready, splits, records.flow(whole, states, empty, len(examples)), context)
     return Done(True)
 
 
@@ -106,7 +108,6 @@ def check(folder: Path | str, *, workers: int | None = None, progress: Progress 
     study = Study.load(folder)
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     ready = cohorts.read_cohort(desk)
-    splits = [] if any(f.severity == "error" for f in ready.findings) else cohorts.draw_splits(desk, ready)
-    findings = cohorts.static_findings(desk, ready, splits)
-    more, summary = foresee(desk, ready, splits)
+    findings = cohorts.foreseen(desk, ready)
+    more, summary = foresee(desk, ready)
     return Checked((*findings, *more), tuple(summary))

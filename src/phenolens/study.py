@@ -205,7 +205,7 @@ def _parse(text: str, path: Path) -> tuple[dict[Path_, int], Any]:
         line = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(fault, "problem", None) or str(fault)
         raise StudyError(
-            f"text that is not YAML ({problem})", expected="key: value lines", todo="mend the line", where=line
+            f"text that is not YAML ({problem})", expected="key: value lines", todo="mend this line or the one before it", where=line
         ) from fault
     if not isinstance(raw, dict):
         raise StudyError("no keys", expected="key: value lines", todo="start from phenolens new", where=str(path))
@@ -256,12 +256,43 @@ def _translate(item: Any, place: Path_) -> Fault:
     if item["type"] == "missing":
         return place, f"no '{name}'", f"the key '{name}'", "add it"
     got = item.get("input")
-    hint = nearest(str(got), _options(item)) if item["type"] == "literal_error" else ""
-    return place, f"{name}: {got!r}", item["msg"][:1].lower() + item["msg"][1:], f"correct the value{hint}"
+    found = f"{name}: {'nothing' if got is None else repr(got)}"
+    return place, found, _expected(item), f"correct the value{_hint(item)}"
 
 
-def _options(item: Any) -> list[str]:
-    return [part.strip("' ") for part in str(item["ctx"]["expected"]).replace(" or ", ",").split(",")]
+_KINDS = {
+    "model_type": "keys with values below it, such as {name: value}",
+    "dict_type": "keys with values below it, such as {name: value}",
+    "tuple_type": "a list, such as [one, two]",
+    "string_type": "text",
+    "string_pattern_mismatch": "letters, digits, '.', '-' and '_', without spaces",
+    "too_short": "a list of at least one",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "one of {expected}",
+}
+
+
+def _expected(item: Any) -> str:
+    """What pydantic expected, in a user's words."""
+    kind = str(item["type"])
+    if kind.startswith(("int_", "float_")):
+        return "a whole number" if kind.startswith("int_") else "a number"
+    said = str(item["msg"])
+    return _KINDS.get(kind, said[:1].lower() + said[1:]).format(**item.get("ctx", {}))
+
+
+def _hint(item: Any) -> str:
+    """The nearest name, or the share that a percentage stands for."""
+    kind, got, limits = item["type"], item.get("input"), item.get("ctx", {})
+    if kind == "literal_error":
+        known = [part.strip("' ") for part in str(limits["expected"]).replace(" or ", ",").split(",")]
+        return nearest(str(got), known)
+    if kind == "less_than_equal" and limits["le"] == 1 and isinstance(got, int | float) and got <= 100:
+        return f": a share, so {got:g}% is {got / 100:g}"
+    return ""
 
 
 def _keys_at(place: Path_) -> list[str]:
@@ -295,7 +326,27 @@ def _impossible(study: Study) -> list[Fault]:
     classes = study.task.classes
     if classes and len(set(classes)) < max(2, len(classes)):
         faults.append((("task", "classes"), f"classes {list(classes)}", "two or more, each once", "correct the list"))
-    return faults + _wrong_plugins(study)
+    return faults + _made_elsewhere(study) + _wrong_plugins(study)
+
+
+def _made_elsewhere(study: Study) -> list[Fault]:
+    """What cannot stand beside a folder of features: what it asks of slides would be silently left undone."""
+    if study.features.folder is None:
+        return []
+    faults: list[Fault] = []
+    for name in ("region", "tiles", "quality"):
+        if name in study.model_fields_set:
+            todo = f"remove {name}: it is settled where the features were made"
+            faults.append(((name,), f"{name} beside features.folder", "tiles as the feature files hold them", todo))
+    known = ("tile_um", "tile_px_level0")
+    for key, value in study.features.params.items():
+        place, found = ("features", key), f"features.{key}: {value!r}"
+        if key not in known:
+            todo = f"correct or remove it{nearest(key, known)}"
+            faults.append((place, found, f"folder, {' or '.join(known)}", todo))
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            faults.append((place, found, "the side of a tile, above 0", "correct the value"))
+    return faults
 
 
 def _wrong_plugins(study: Study) -> list[Fault]:
@@ -305,6 +356,10 @@ def _wrong_plugins(study: Study) -> list[Fault]:
     from phenolens.slides.quality import QualitySettings
 
     faults: list[Fault] = []
+    for i, entry in enumerate(study.models):
+        if not isinstance(entry, str) and len(entry) != 1:
+            todo = "begin each model with its own '-', its parameters as {abmil: {epochs: 30}} or indented deeper"
+            faults.append((("models", i), f"{', '.join(entry)} in one entry", "one model an entry", todo))
     known = [f.name for f in fields(QualitySettings)]
     for key in study.quality:
         if key not in known:

@@ -35,13 +35,17 @@ _TILE_TODO = "give it in the study: features: {folder: …, tile_um: 112} or til
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignBag:
-    """One slide's features in a file of another tool, as a bag source. `recipe` is the fingerprint of its content."""
+    """One slide's features in a file of another tool, as a bag source. `recipe` is the fingerprint of its content.
+
+    in_um: its coordinates are in um by themselves, so the spacing of its frame need not be that of level 0.
+    """
 
     path: Path
     frame: Frame
     extent: float
     size: tuple[int, int]
     recipe: str
+    in_um: bool = False
 
     def load(self) -> Bag:
         """The bag, coords and extent in um; raises FeatureError when a feature is not finite."""
@@ -150,7 +154,7 @@ def _source(file: Any, path: Path, mpp: float, tile_um: float | None, tile_px: f
     if size[0] == 0:
         return None
     frame, extent = _geometry(file, path, mpp, tile_um, tile_px)
-    return ForeignBag(path=path, frame=frame, extent=extent, size=size, recipe=fingerprint(path))
+    return ForeignBag(path=path, frame=frame, extent=extent, size=size, recipe=fingerprint(path), in_um=_in_um(file))
 
 
 def _geometry(file: Any, path: Path, mpp: float, tile_um: float | None, tile_px: float | None) -> tuple[Frame, float]:

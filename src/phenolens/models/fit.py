@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,18 +66,22 @@ def final_split(examples: Sequence[Example], task: Task, *, seed: int, tune: flo
     """All patients as train and tune (no test), by a rule that does not depend on the machine or the order.
 
     In every stratum (the classes of a patient's units together) patients are ordered by a hash of seed and id; the
-    share `tune`, at least one of two or more, is tune. So every class keeps a patient in train.
+    share `tune`, at least one of two or more, is tune. So every class keeps a patient in train. Where no stratum has
+    two (patients of several classes), tune is the first patient none of whose classes is theirs alone.
     """
     labels: dict[str, set[str]] = {}
     for example in examples:
         labels.setdefault(example.patient, set()).add(task.classes[task.truth(example)])
     strata: dict[str, list[str]] = {}
-    for patient, classes in labels.items():
-        strata.setdefault("+".join(sorted(classes)), []).append(patient)
+    for patient in sorted(labels, key=lambda p: (key_of(["final", seed, p]), p)):
+        strata.setdefault("+".join(sorted(labels[patient])), []).append(patient)
     chosen: set[str] = set()
-    for patients in strata.values():
-        ordered = sorted(patients, key=lambda p: (key_of(["final", seed, p]), p))
+    for ordered in strata.values():
         chosen.update(ordered[: min(len(ordered) - 1, max(1, round(tune * len(ordered))))])
+    if not chosen:
+        held = Counter(c for classes in labels.values() for c in classes)
+        spare = (p for own in strata.values() for p in own if all(held[c] > 1 for c in labels[p]))
+        chosen.update(islice(spare, 1))
     return Split(
         scheme=FINAL,
         repeat=0,

@@ -16,7 +16,7 @@ _SEVERITY = ("error", "warning", "note")
 
 
 def flow(record: Record, names: Names) -> list[dict[str, Any]]:
-    """Steps with their number and who fell out, grouped by why: quarantined (unreadable) apart from left out by rule."""
+    """Steps with their number and who fell out, grouped by why: quarantined apart from left out by rule."""
     unit = record.unit
     steps = []
     for step in record.manifest.get("flow", []):

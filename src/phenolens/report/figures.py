@@ -78,7 +78,7 @@ def forest(dots: Sequence[Dot], *, reference: float | None, label: str, words: s
         if min(ends) >= 0 and max(ends) <= 1:
             axes.set_xlim(0, 1.02)
 
-    return _svg(draw, (7.4, 0.75 + 0.34 * len(dots)))
+    return _svg(draw, (7.4, 1.0 + 0.34 * len(dots)))
 
 
 def roc(curves: pd.DataFrame, classes: Sequence[str]) -> bytes:
@@ -120,10 +120,10 @@ def calibration(bins: pd.DataFrame, classes: Sequence[str]) -> bytes:
 
     def one(axes: Axes, name: str) -> None:
         mine = bins[bins["class"] == name]
-        below, above = mine["observed"] - mine["low"], mine["high"] - mine["observed"]
+        x, y, low, high = (mine[c].to_numpy(dtype=float) for c in ("predicted", "observed", "low", "high"))
         _unit_square(axes, "", "")
-        axes.errorbar(mine["predicted"], mine["observed"], yerr=[below.clip(lower=0), above.clip(lower=0)], fmt="o",
-                      color=BLUE, ms=4.5, lw=1.3, capsize=2)  # fmt: skip
+        around = np.clip(np.array([y - low, high - y]), 0, None)
+        axes.errorbar(x, y, yerr=around, fmt="o", color=BLUE, ms=4.5, lw=1.3, capsize=2)
 
     labels = ("mean stated probability", "observed share")
     return _svg(lambda figure: _many(figure, classes, one, labels), _grid_size(len(classes)))
@@ -180,9 +180,9 @@ def null(tests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=GRID, lw=0.8)
         axes.set_axisbelow(True)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.42 / (0.4 * len(tests))), ncols=3, fontsize=8)
+        figure.legend(loc="outside lower left", ncols=3, fontsize=8)
 
-    return _svg(draw, (7.4, 1.1 + 0.4 * len(tests)))
+    return _svg(draw, (7.4, 1.3 + 0.4 * len(tests)))
 
 
 def _around(tests: Sequence[Mapping[str, Any]]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 
 from phenolens.core.errors import StudyError
@@ -12,7 +13,9 @@ from phenolens.core.store import key_of
 from phenolens.report.record import Record
 
 UNKNOWN = "unknown"
-_PATH = re.compile(r"""(?:\b[A-Za-z]:[\\/]|\\\\|~/|(?<![\w<)])\.{0,2}/(?=\S))[^;\n]*|[^\s;'"(]+[\\/][^;\n]*?\.\w{2,8}\b""")
+_PATH = re.compile(
+    r"""(?:\b[A-Za-z]:[\\/]|\\\\|~/|(?<![\w<)])\.{0,2}/(?=\S))[^;\n]*|[^\s;'"(]+[\\/][^;\n]*?\.\w{2,8}\b"""
+)
 _ROWS = re.compile(r"\brows? [\d, ]*\d")
 _WITHHELD = "(withheld: the text holds numbers that are also identifiers; read it in the results folder)"
 
@@ -44,12 +47,14 @@ class Names:
         """The text fit to print; `who` are the names it is about."""
         if not self.hidden:
             return text
-        risky = {w for w in who if _bare(w)} | ({s for s in self.sites if _bare(s)} if "site" in text.lower() else set())
+        risky = {w for w in who if _bare(w)} | (
+            {s for s in self.sites if _bare(s)} if "site" in text.lower() else set()
+        )
         if risky & set(re.findall(r"\w+", text)):
             return _WITHHELD
         kept = _PATH.sub("(path)", _ROWS.sub("a row", text))
         for pattern, known in self._patterns():
-            kept = pattern.sub(lambda m, known=known: known[m[0]], kept)
+            kept = pattern.sub(partial(_known, known), kept)
         return kept
 
     def who(self, name: str) -> str:
@@ -66,7 +71,7 @@ class Names:
 
     def _patterns(self) -> list[tuple[re.Pattern[str], Mapping[str, str]]]:
         known = {
-            **{name: "(file)" for name in self.files},
+            **dict.fromkeys(self.files, "(file)"),
             **{name: shown for name, shown in self.sites.items() if name != UNKNOWN},
             **self.images,
             **self.patients,
@@ -77,10 +82,13 @@ class Names:
         whole = "|".join(map(re.escape, names))
         return [(re.compile(rf"(?<![A-Za-z0-9])(?:{whole})(?![A-Za-z0-9])"), known)]
 
+    def all(self) -> list[str]:
+        """Every real name there is; none without pseudonyms."""
+        return sorted({*self.patients, *self.images, *self.sites, *self.files} - {UNKNOWN})
+
     def secrets(self) -> list[str]:
         """Names that cannot stand in the page by chance: four characters or more, a digit among them."""
-        everyone = {*self.patients, *self.images, *self.sites, *self.files}
-        return sorted(n for n in everyone if len(n) >= 4 and re.search(r"\d", n) and not _bare(n))
+        return sorted(n for n in self.all() if len(n) >= 4 and re.search(r"\d", n) and not _bare(n))
 
     def refuse_leaks(self, page: str) -> None:
         """Raise StudyError where a name is left in the page; the last line of defence, after `text`."""
@@ -91,6 +99,10 @@ class Names:
                 expected="pseudonyms only",
                 todo="give the study, its columns and its models names that hold no identifiers, and run again",
             )
+
+
+def _known(known: Mapping[str, str], found: re.Match[str]) -> str:
+    return known[found[0]]
 
 
 def _bare(name: str) -> bool:

@@ -22,10 +22,10 @@ class Album:
     is written as a percent escape, which data URIs allow.
     """
 
-    def __init__(self, folder: Path, secrets: Sequence[str] = (), budget: int = BUDGET) -> None:
+    def __init__(self, folder: Path, secrets: Sequence[str] = (), budget: int | None = None) -> None:
         self._folder = folder.resolve()
-        self._secrets = [s for s in secrets if s.isalnum()]
-        self._left = budget
+        self._secrets = [s for s in secrets if s.isascii() and s.isalnum() and len(s) >= 3]
+        self._left = BUDGET if budget is None else budget
         self.refused = 0
 
     def picture(self, relative: str, most_px: int, *, strip: bool = False) -> str:

@@ -41,8 +41,10 @@ class Record:
 
     @property
     def main(self) -> str:
-        """The name of the main validation scheme."""
-        return str(self.manifest["study"]["validation"]["scheme"])
+        """The name of the main validation scheme; the first there is where the asked one has no predictions."""
+        asked = str(self.manifest["study"]["validation"]["scheme"])
+        found = sorted(self.predictions.table["scheme"].unique(), key=lambda s: (s == HOLDOUT, s))
+        return asked if asked in found or not found else str(found[0])
 
     @property
     def schemes(self) -> list[str]:
@@ -72,6 +74,11 @@ class Record:
     def unit(self) -> str:
         """What one prediction is about: "patient" or "image"."""
         return str(self.manifest.get("unit", "patient"))
+
+    def of_scheme(self, scheme: str) -> Predictions:
+        """The predictions of one scheme."""
+        table = self.predictions.table
+        return Predictions(table=table[table["scheme"] == scheme], classes=self.classes)
 
     def test_rows(self, scheme: str) -> pd.DataFrame:
         """The test predictions of one scheme."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from phenolens.report.names import Names
 from phenolens.report.record import Record
 
 _TOLD = "not estimable"
+_OVER_SITES = re.compile(r"95% confidence interval of the mean (\S+) to (\S+) \(Hartung–Knapp\); tau ([\d.]+)")
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,10 @@ def plain(text: str) -> Cell:
     return Cell(text, kind="text")
 
 
-def headline(record: Record) -> str:
-    """The metric in which the answer is told: macro AUC where it can be estimated, else balanced accuracy."""
-    mine = whole(record, record.main)
+def headline(record: Record, scheme: str = "") -> str:
+    """The metric in which a scheme (default: the main one) is told: macro AUC where it can be estimated, else balanced
+    accuracy."""
+    mine = whole(record, scheme or record.main)
     told = set(mine[mine["value"].notna()]["metric"])
     for name in ("macro_auc", "balanced_accuracy", *words.in_order(sorted(told))):
         if name in told:
@@ -82,16 +85,29 @@ def whole(record: Record, scheme: str) -> pd.DataFrame:
     return table[(table["scheme"] == scheme) & (table["subgroup"] == "all")]
 
 
-def cell(row: Mapping[str, Any] | None, table: Table, names: Names) -> Cell:
+def cell(row: Mapping[str, Any] | None, table: Table, names: Names, classes: Sequence[str] = ()) -> Cell:
     """One estimate; "not estimable" with its reason as a note, a dash where the table has no such row."""
     if row is None:
         return Cell("–", kind="none")
     note = names.text(str(row["note"]))
     if pd.isna(row["value"]):
-        why = note.removeprefix(_TOLD).removeprefix(": ") or "no reason was given"
+        why = shorter(note.removeprefix(_TOLD).removeprefix(": "), classes) or "no reason was given"
         return Cell(_TOLD, mark=table.mark(f"{_TOLD}: {why}"), kind="none")
-    mark = table.mark(note) if note else ""
-    return Cell(words.number(row["value"]), words.limits(row["low"], row["high"]), mark)
+    interval = words.limits(row["low"], row["high"])
+    if over := _OVER_SITES.match(note):
+        note = note[over.end() :].removeprefix("; ")
+        low, high, tau = (float(x) for x in over.groups())
+        interval = f"new site {interval or '–'}\nmean {words.limits(low, high)}\ntau {words.number(tau)}"
+    return Cell(words.number(row["value"]), interval, table.mark(note) if note else "")
+
+
+def shorter(why: str, classes: Sequence[str]) -> str:
+    """A reason that lists the counts of more than two classes, told in one line."""
+    short = [c for c in classes if f" with {c} " in f"{why} " or f" without {c} " in f"{why} "]
+    needed = why.rpartition("(")[2].rstrip(")") if why.endswith("needed)") else ""
+    if len(short) < 3 or not needed:
+        return why
+    return f"too few patients with or without {words.listed(short)} ({needed} of each)"
 
 
 def _find(rows: pd.DataFrame, **wanted: str) -> dict[str, Any] | None:
@@ -111,11 +127,11 @@ def main_table(record: Record, scheme: str, names: Names) -> Table:
     for model in record.models:
         mine = rows[rows["model"] == model]
         if len(mine):
-            table.rows.append([label(model), *(cell(_find(mine, metric=m), table, names) for m in kinds)])
+            table.rows.append(
+                [label(model), *(cell(_find(mine, metric=m), table, names, record.classes) for m in kinds)]
+            )
     floor = no_information(record, scheme)
-    table.rows.append(
-        [label("no information"), *(Cell(words.number(floor.get(m)), kind="number") for m in kinds)]
-    )
+    table.rows.append([label("no information"), *(Cell(words.number(floor.get(m)), kind="number") for m in kinds)])
     table.last = "reference"
     table.words = _methods(rows)
     return table
@@ -150,16 +166,18 @@ def _methods(rows: pd.DataFrame) -> str:
 
 
 def class_table(record: Record, scheme: str, names: Names) -> Table | None:
-    """The AUC of each class against the rest, one column a model."""
+    """The AUC of each class against the rest, one column a model; None where a mean over sites has none."""
     rows = record.estimates
     rows = rows[(rows["scheme"] == scheme) & (rows["metric"] == "auc")]
-    if rows.empty:
+    if rows.empty or (scheme == LEAVE_ONE_SITE_OUT and rows["value"].isna().all()):
         return None
     table = Table("AUC of each class against the others", ["class", "patients with it", *record.models])
+    if scheme == LEAVE_ONE_SITE_OUT:
+        table.words = "Random-effects mean over sites, as above."
     for name in record.classes:
         mine = rows[rows["subgroup"] == f"class={name}"]
         if len(mine):
-            cells = [cell(_find(mine, model=m), table, names) for m in record.models]
+            cells = [cell(_find(mine, model=m), table, names, record.classes) for m in record.models]
             table.rows.append([label(name), Cell(_whole(mine["n_events"].iloc[0])), *cells])
     return table
 
@@ -177,45 +195,43 @@ def site_table(record: Record, scheme: str, names: Names) -> Table | None:
     if scheme == LEAVE_ONE_SITE_OUT:
         shown.append(("mean over sites", "all"))
         table.words = (
-            "Each site was predicted by models that never saw it. The last rows are the random-effects mean over sites; "
-            "the interval below it is a prediction interval: where the value of a new, similar site is expected."
+            "Each site was predicted by models that never saw it. The last rows are the random-effects mean over sites "
+            "(DerSimonian–Laird): 'new site' is the 95% prediction interval, where the value of a new, similar site is "
+            "expected; 'mean' the 95% confidence interval of the mean (Hartung–Knapp); tau the spread between sites."
         )
     for title, subgroup in shown:
         for i, model in enumerate(record.models):
             mine = rows[(rows["subgroup"] == subgroup) & (rows["model"] == model)]
             if len(mine):
-                cells = [cell(_find(mine, metric=m), table, names) for m in kinds]
+                cells = [cell(_find(mine, metric=m), table, names, record.classes) for m in kinds]
                 n = Cell(_whole(mine["n_patients"].iloc[0]))
                 table.rows.append([label(title if i == 0 else ""), plain(model), n, *cells])
     return table
 
 
-def comparison(record: Record, metric: str) -> Table | None:
-    """Every pair of models on the same splits; None with one model."""
+def comparison(record: Record) -> Table | None:
+    """Every pair of models on the same splits, in each scheme's headline metric; None with one model."""
     if len(record.models) < 2:
         return None
-    table = Table(
-        f"Models compared on the same splits ({words.metric(metric)})",
-        ["scheme", "models", "difference", "p", "p (Holm)"],
-    )
-    try:
-        pairs = compare(record.predictions, metric)
-    except SplitError as fault:
-        table.words = f"Not compared: {fault.found}; {fault.todo}."
-        return table
-    order = {s: i for i, s in enumerate(record.schemes)}
-    pairs = pairs.assign(place=pairs["scheme"].map(order)).sort_values(["place", "model_a", "model_b"], kind="stable")
-    validation = record.manifest["study"]["validation"]
-    before = ""
-    for row in pairs.to_dict("records"):
-        mark = table.mark(row["note"]) if row["note"] else ""
-        told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark)
-        first = words.scheme(row["scheme"], validation) if row["scheme"] != before else ""
-        before = row["scheme"]
-        p = [Cell(words.p_value(row["p"])), Cell(words.p_value(row["p_holm"]))]
-        table.rows.append([label(first), plain(f"{row['model_a']} minus {row['model_b']}"), told, *p])
-    methods = "; ".join(sorted({m for m in pairs["method"] if m}))
-    table.words = f"Tests: {methods}. Holm's p allows for the number of pairs." if methods else ""
+    table = Table("Models compared on the same splits", ["scheme", "metric", "models", "difference", "p", "p (Holm)"])
+    methods: set[str] = set()
+    for scheme in record.schemes:
+        metric = headline(record, scheme)
+        try:
+            pairs = compare(record.of_scheme(scheme), metric)
+        except SplitError as fault:
+            table.words = f"Not compared: {fault.found}; {fault.todo}."
+            return table
+        methods |= {m for m in pairs["method"] if m}
+        title = words.scheme(scheme, record.manifest["study"]["validation"])
+        for i, row in enumerate(pairs.to_dict("records")):
+            mark = table.mark(row["note"]) if row["note"] else ""
+            told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark)
+            first = [label("" if i else title), plain("" if i else words.metric(metric))]
+            p = [Cell(words.p_value(row["p"])), Cell(words.p_value(row["p_holm"]))]
+            table.rows.append([*first, plain(f"{row['model_a']} minus {row['model_b']}"), told, *p])
+    if methods:
+        table.words = f"Tests: {'; '.join(sorted(methods))}. Holm's p allows for the number of pairs."
     return table
 
 

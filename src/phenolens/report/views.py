@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from phenolens.evaluate import curves
-from phenolens.evaluate.folds import HOLDOUT
 from phenolens.report import figures, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
@@ -24,26 +23,27 @@ _NOT_USED = ("quarantined", "excluded", "missing")
 def overview(record: Record, album: Album) -> str:
     """The headline metric of every model and scheme with its interval; empty where nothing can be estimated."""
     name = headline(record)
-    dots = []
+    told: list[tuple[str, str, dict[Any, Any]]] = []
     for scheme in record.schemes:
         rows = whole(record, scheme)
         rows = rows[(rows["metric"] == name) & rows["value"].notna()]
-        title = words.scheme(scheme, record.manifest["study"]["validation"])
-        for model in record.models:
-            for row in rows[rows["model"] == model].to_dict("records"):
-                low, high = (None if pd.isna(row[k]) else float(row[k]) for k in ("low", "high"))
-                text = model if len(record.schemes) == 1 else f"{model}, {'holdout' if scheme == HOLDOUT else title}"
-                strong = scheme == record.main
-                dots.append(figures.Dot(name=text, value=float(row["value"]), low=low, high=high, strong=strong))
-    if not dots:
+        told += [(scheme, m, row) for m in record.models for row in rows[rows["model"] == m].to_dict("records")]
+    if not told:
         return ""
+    several = len({scheme for scheme, _, _ in told}) > 1
+    dots = []
+    for scheme, model, row in told:
+        low, high = (None if pd.isna(row[k]) else float(row[k]) for k in ("low", "high"))
+        title = f"{model}, {words.short_scheme(scheme)}" if several else model
+        strong = scheme == record.main
+        dots.append(figures.Dot(name=title, value=float(row["value"]), low=low, high=high, strong=strong))
     reference = no_information(record, record.main).get(name)
     return album.figure(figures.forest(dots, reference=reference, label=words.metric(name), words="no information"))
 
 
 def model_figures(record: Record, album: Album) -> list[dict[str, Any]]:
     """ROC curves, confusion counts and calibration of every model in the main scheme, each with a line to read it."""
-    mine = _only(record, record.main)
+    mine = record.of_scheme(record.main)
     roc, confused, reliable = curves.roc(mine), curves.confusion(mine), curves.calibration(mine)
     unit = record.unit
     shown = list(record.classes) if len(record.classes) > 2 else [record.classes[-1]]
@@ -65,11 +65,6 @@ def model_figures(record: Record, album: Album) -> list[dict[str, Any]]:
             }
         )
     return made
-
-
-def _only(record: Record, scheme: str) -> Any:
-    table = record.predictions.table
-    return type(record.predictions)(table=table[table["scheme"] == scheme], classes=record.classes)
 
 
 def _matrix(rows: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray[Any, Any]:
@@ -125,31 +120,35 @@ def read_calibration(bins: pd.DataFrame, unit: str) -> str:
 
 
 def maps(record: Record, names: Names, album: Album) -> dict[str, Any]:
-    """Maps with truth, prediction, top tiles and fidelity beside random, one group a unit and method."""
-    shown: list[dict[str, Any]] = []
-    for entry in list(record.maps)[:MOST_MAPS]:
-        picture = album.picture(str(entry.get("picture", "")), 560)
-        tiles = [album.picture(str(tile), 150) for tile in entry.get("tiles", [])]
-        shown.append(
-            {
-                "patient": names.patient(str(entry["patient"])),
-                "image": names.image(str(entry["image"])),
-                "model": model_name(str(entry["model"])),
-                **{k: entry.get(k) for k in ("method", "explains", "truth", "predicted", "n_tiles")},
-                "signed": bool(entry.get("signed", entry.get("method") == "occlusion")),
-                "right": entry["truth"] == entry["predicted"],
-                "probability": f"{float(entry['probability']):.0%}",
-                "picture": picture,
-                "tiles": [t for t in tiles if t],
-                **_fidelity(entry.get("fidelity") or {}),
-            }
-        )
-    good = sum(m["better"] is True for m in shown)
-    return {"shown": shown, "more": max(0, len(record.maps) - MOST_MAPS), "good": good, **_signs(shown)}
+    """Maps with truth, prediction, top tiles and fidelity beside random; one group an image, one entry a method."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    entries = list(record.maps)[:MOST_MAPS]
+    for entry in entries:
+        patient, image = str(entry["patient"]), str(entry["image"])
+        empty = {"patient": names.patient(patient), "image": names.image(image), "truth": entry["truth"], "maps": []}
+        groups.setdefault((patient, image), empty)["maps"].append(_map(entry, album))
+    shown = [m for group in groups.values() for m in group["maps"]]
+    return {
+        "groups": list(groups.values()),
+        "n": len(shown),
+        "more": len(record.maps) - len(entries),
+        "good": sum(m["better"] is True for m in shown),
+        "any_signed": any(m["signed"] for m in shown),
+        "any_unsigned": any(not m["signed"] for m in shown),
+    }
 
 
-def _signs(shown: list[dict[str, Any]]) -> dict[str, bool]:
-    return {"any_signed": any(m["signed"] for m in shown), "any_unsigned": any(not m["signed"] for m in shown)}
+def _map(entry: Mapping[str, Any], album: Album) -> dict[str, Any]:
+    return {
+        "model": model_name(str(entry["model"])),
+        **{k: entry.get(k) for k in ("method", "explains", "predicted", "n_tiles")},
+        "signed": bool(entry.get("signed", entry.get("method") == "occlusion")),
+        "right": entry["truth"] == entry["predicted"],
+        "probability": f"{float(entry['probability']):.0%}",
+        "picture": album.picture(str(entry.get("picture", "")), 560),
+        "tiles": [uri for tile in entry.get("tiles", []) if (uri := album.picture(str(tile), 150))],
+        **_fidelity(entry.get("fidelity") or {}),
+    }
 
 
 def _fidelity(figures_: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,7 +159,7 @@ def _fidelity(figures_: Mapping[str, Any]) -> dict[str, Any]:
         return {"fidelity": None, "better": None, "verdict": "Fidelity was not measured: do not read anything into it."}
     better = values["deletion"] < values["deletion_random"] and values["insertion"] > values["insertion_random"]
     verdict = "Better than random." if better else "Not better than random: do not read anything into it."
-    return {"fidelity": {k: words.number(v) for k, v in values.items()}, "better": better, "verdict": verdict}
+    return {"fidelity": {k: words.number(v, 3) for k, v in values.items()}, "better": better, "verdict": verdict}
 
 
 def slides(record: Record, names: Names, album: Album) -> dict[str, Any]:
@@ -182,7 +181,7 @@ def slides(record: Record, names: Names, album: Album) -> dict[str, Any]:
     }
 
 
-def _card(row: Mapping[str, Any], names: Names, album: Album, most: int) -> dict[str, Any]:
+def _card(row: Mapping[Any, Any], names: Names, album: Album, most: int) -> dict[str, Any]:
     about = (str(row["patient"]), str(row["image"]))
     facts = []
     if _known(row, "tissue_mm2"):
@@ -210,5 +209,5 @@ def _card(row: Mapping[str, Any], names: Names, album: Album, most: int) -> dict
     }
 
 
-def _known(row: Mapping[str, Any], key: str) -> bool:
+def _known(row: Mapping[Any, Any], key: str) -> bool:
     return key in row and isinstance(row[key], int | float) and bool(np.isfinite(row[key]))

@@ -19,9 +19,9 @@ METRICS: Mapping[str, str] = {
 """Metrics in the order in which tables show them; others follow by name."""
 
 MEANING: Mapping[str, str] = {
-    "macro_auc": "the chance that a {unit} of a class gets a higher probability of it than a {unit} of another class, "
+    "macro_auc": "the chance that {unit} of a class gets a higher probability of it than {unit} of another class, "
     "averaged over the classes: 0.5 is guessing, 1 is perfect",
-    "auc": "the chance that a {unit} of the class gets a higher probability of it than a {unit} of another class",
+    "auc": "the chance that {unit} of the class gets a higher probability of it than {unit} of another class",
     "balanced_accuracy": "the share of right predictions within each class, averaged over the classes (macro recall)",
     "accuracy": "the share of right predictions; compare it with the share of the largest class",
     "macro_precision": "how often a stated class is the true one, averaged over the classes",
@@ -37,6 +37,11 @@ LOWER = frozenset({"brier", "log_loss"})
 def metric(name: str) -> str:
     """The name of a metric for a reader."""
     return METRICS.get(name, name.replace("_", " "))
+
+
+def meaning(name: str, unit: str) -> str:
+    """What a metric says, in words; empty for metrics this page does not know."""
+    return MEANING.get(name, "").format(unit="an image" if unit == "image" else f"a {unit}")
 
 
 def direction(name: str) -> str:
@@ -64,6 +69,17 @@ def scheme(name: str, validation: Mapping[str, Any]) -> str:
     }.get(name, name.replace("_", " "))
 
 
+def short_scheme(name: str) -> str:
+    """A validation scheme in a few words, for the lines of a figure."""
+    return {
+        "patient_kfold": "by patient",
+        "leave_one_site_out": "leave one site out",
+        "site_preserved": "sites kept whole",
+        "one_patient_per_class": "one patient per class",
+        "file": "own splits",
+    }.get(name, name.replace("_", " "))
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with a true minus sign; a dash for none."""
     if value is None or not math.isfinite(value):
@@ -88,13 +104,13 @@ def p_value(p: float | None) -> str:
 
 
 def count(number_: int, word: str) -> str:
-    """"1 patient", "12 patients", "1,400 patients"."""
+    """ "1 patient", "12 patients", "1,400 patients"."""
     many = word[:-1] + "ies" if word.endswith("y") else word + ("es" if word.endswith(("ss", "x")) else "s")
     return f"{number_:,} {word if number_ == 1 else many}"
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
 
 

@@ -185,7 +185,7 @@ def _prepare(slide: Slide, job: SlideJob, settings: _Settings, pictures: _Pictur
     thumbnail = slide.thumbnail(thumbnail_px(frame))
     pictures.thumbnail(thumbnail)
     tissue = (find_tissue if settings.region.tissue == "otsu" else whole)(thumbnail, frame)
-    annotation = _annotation(slide, job, settings.region)
+    annotation = annotation_of(slide, job, settings.region)
     area = tissue.area if annotation is None else polygons(shapely.intersection(tissue.area, annotation.area))
     share = None if annotation is None else round(area.area / tissue.area.area, 6)
     drawn = (thumbnail, frame, tissue.area, None if annotation is None else annotation.area)
@@ -221,7 +221,8 @@ def _content(
     }
 
 
-def _annotation(slide: Slide, job: SlideJob, settings: RegionSettings) -> Annotation | None:
+def annotation_of(slide: Slide, job: SlideJob, settings: RegionSettings) -> Annotation | None:
+    """The annotation that the settings ask for, None where they ask for none; raises AnnotationError."""
     if settings.annotation is None:
         return None
     if not job.annotation:

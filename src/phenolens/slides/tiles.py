@@ -58,7 +58,7 @@ def cut(region: Any, frame: Frame, settings: TileSettings, min_overlap: float) -
     that of the rounded tile. Raises ImageError where tiles are asked finer than the slide by over 10%, or where none
     is kept.
     """
-    notes = _check_mpp(frame, settings.mpp)
+    notes = check_mpp(frame, settings.mpp)
     side = settings.size_px * settings.mpp / frame.mpp
     step = (settings.step_px or settings.size_px) * settings.mpp / frame.mpp
     xs, ys = (_corners(region.bounds, axis, step, side) for axis in (0, 1)) if not region.is_empty else ((), ())
@@ -120,7 +120,8 @@ def _corners(bounds: tuple[float, ...], axis: int, step: float, side: float) -> 
     return np.unique(np.rint(np.arange(first, last + 1) * step).astype(np.int64))
 
 
-def _check_mpp(frame: Frame, asked: float) -> tuple[str, ...]:
+def check_mpp(frame: Frame, asked: float) -> tuple[str, ...]:
+    """Notes on tiles a little finer than the slide; raises ImageError where they are asked finer by over 10%."""
     finer = frame.mpp / asked
     if finer <= _EQUAL:
         return ()

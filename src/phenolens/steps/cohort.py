@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from phenolens.cohort import check, split, table
 from phenolens.core.errors import CohortError, SplitError
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical, write_json
-from phenolens.core.types import Finding, Split
+from phenolens.core.types import Cohort, Finding, Split
 from phenolens.steps.desk import Desk, Ready
 
 
@@ -20,6 +21,8 @@ def read_cohort(desk: Desk) -> Ready:
     """Read and check both tables; faults stop here with table, row and column."""
     tables = desk.tables
     cohort, findings = table.load(tables)
+    if desk.study.encoder() is None:  # no slide is opened
+        findings = [f for f in findings if f.rule not in ("file-not-found", "annotation-not-found")]
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"])))
@@ -46,25 +49,52 @@ def needs_tune(desk: Desk) -> bool:
     return any(MODELS.plugin(c.name, base=c.base)[0].needs_tune for c in desk.study.model_choices())
 
 
+def only(ready: Ready, patients: Collection[str]) -> Ready:
+    """The same cohort with only the given patients."""
+    whole = ready.cohort
+    keep = whole.patients.index.isin(list(patients))
+    cohort = Cohort(
+        patients=whole.patients[keep],
+        images=whole.images[whole.images["patient"].isin(list(patients))].reset_index(drop=True),
+        fingerprint=whole.fingerprint,
+    )
+    units = ready.units[ready.units["patient"].isin(list(patients))].reset_index(drop=True)
+    return replace(ready, cohort=cohort, labels=ready.labels[ready.labels.index.isin(list(patients))], units=units)
+
+
 def draw_splits(desk: Desk, ready: Ready) -> list[Split]:
     """The splits the study asks for, from nothing."""
     by_image = table.image_labels(ready.cohort, desk.tables)
     return split.make(ready.cohort, ready.labels, scheme_of(desk), needs_tune=needs_tune(desk), images_labels=by_image)
 
 
-def freeze_splits(desk: Desk, ready: Ready, *, extend: bool, new_splits: bool) -> list[Split]:
-    """The splits on disk, made when there are none; a changed cohort is named and refused unless told what to do."""
+def freeze_splits(
+    desk: Desk, ready: Ready, usable: frozenset[str], *, extend: bool, new_splits: bool
+) -> tuple[Ready, list[Split]]:
+    """The splits on disk and the patients they are made of; made from the usable patients when there are none.
+
+    A changed cohort, or a patient who became usable since, is named and refused unless told what to do. A split file
+    of the user's own names every patient of the table, usable or not.
+    """
+    if not usable:
+        raise CohortError(
+            "no patient with a usable image",
+            expected="at least two patients of each class",
+            todo="mend what results/quarantine.csv lists",
+            where=str(desk.study.folder),
+        )
     path, record = desk.results / "splits.csv", desk.results / "cohort.json"
-    asked = _asked(desk)
     if new_splits:
         archive(desk.results)
-    if not (path.exists() and record.exists()):
-        splits = draw_splits(desk, ready)
+    if path.exists() and record.exists():
+        inside, splits = _still_valid(desk, ready, usable, json.loads(record.read_text("utf-8")), extend=extend)
     else:
-        splits = _still_valid(desk, ready, path, record, asked, extend=extend)
+        inside = ready if desk.study.validation.scheme == "file" else only(ready, usable)
+        splits = draw_splits(desk, inside)
     split.write(path, splits)
-    write_json(record, {"cohort": table.snapshot(ready.cohort), "validation": asked})
-    return splits
+    known = {"cohort": table.snapshot(ready.cohort), "validation": _asked(desk), "usable": sorted(usable)}
+    write_json(record, known)
+    return inside, splits
 
 
 def _asked(desk: Desk) -> dict[str, Any]:
@@ -76,20 +106,21 @@ def _asked(desk: Desk) -> dict[str, Any]:
 
 
 def _still_valid(
-    desk: Desk, ready: Ready, path: Path, record: Path, asked: dict[str, Any], *, extend: bool
-) -> list[Split]:
-    known = json.loads(record.read_text("utf-8"))
-    if canonical(known["validation"]) != canonical(asked):
+    desk: Desk, ready: Ready, usable: frozenset[str], known: dict[str, Any], *, extend: bool
+) -> tuple[Ready, list[Split]]:
+    if canonical(known["validation"]) != canonical(_asked(desk)):
         raise SplitError(
             "a validation section that changed since the splits were frozen",
             expected=f"what results/cohort.json records: {canonical(known['validation'])}",
             todo="put it back, or archive the results and split anew with: phenolens run --new-splits",
             where=str(desk.study.folder),
         )
-    splits = split.read(path)
-    changes = table.difference(known["cohort"], ready.cohort)
+    splits = split.read(desk.results / "splits.csv")
+    members = frozenset().union(*(s.train | s.tune | s.test for s in splits))
+    inside = only(ready, members | usable)
+    changes = table.difference(known["cohort"], ready.cohort) + _became_usable(usable - members - set(known["usable"]))
     if not changes:
-        return splits
+        return inside, splits
     if not extend:
         listed = "; ".join(changes[:12]) + ("; …" if len(changes) > 12 else "")
         raise CohortError(
@@ -100,8 +131,14 @@ def _still_valid(
         )
     for change in changes:
         desk.progress.say(f"cohort: {change}")
-    by_image = table.image_labels(ready.cohort, desk.tables)
-    return split.extend(splits, ready.cohort, ready.labels, scheme_of(desk), images_labels=by_image)
+    by_image = table.image_labels(inside.cohort, desk.tables)
+    return inside, split.extend(splits, inside.cohort, inside.labels, scheme_of(desk), images_labels=by_image)
+
+
+def _became_usable(patients: Collection[str]) -> list[str]:
+    if not patients:
+        return []
+    return [f"{len(patients)} patients whose images could not be used before: {', '.join(sorted(patients))}"]
 
 
 def archive(results: Path) -> Path | None:
@@ -113,6 +150,13 @@ def archive(results: Path) -> Path | None:
         number += 1
     shutil.move(results, target)
     return target
+
+
+def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
+    """What tables and splits would show if every image could be used; before any pixel is read."""
+    if any(f.severity == "error" for f in ready.findings):
+        return list(ready.findings)
+    return static_findings(desk, ready, draw_splits(desk, ready))
 
 
 def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Finding]:

@@ -13,12 +13,13 @@ import numpy as np
 
 from phenolens.core.compute import default_workers, run_all
 from phenolens.core.errors import PhenolensError
-from phenolens.core.types import Finding, Split
-from phenolens.slides.annotation import read_annotation
+from phenolens.core.types import Finding
 from phenolens.slides.image import open_slide
-from phenolens.slides.prepare import SlideJob
+from phenolens.slides.prepare import SlideJob, annotation_of
+from phenolens.slides.region import RegionSettings
+from phenolens.slides.tiles import check_mpp
 from phenolens.steps.desk import Desk, Ready
-from phenolens.steps.slides import jobs_of
+from phenolens.steps.slides import jobs_of, open_features, without_file
 
 _TRIAL = 8
 _BYTES_PER_VALUE = 4
@@ -33,34 +34,55 @@ class Header:
     mpp: float
 
 
-def _open(job: SlideJob, annotation: str | None) -> Header:
+def _open(job: SlideJob, region: RegionSettings, mpp: float) -> Header:
     with open_slide(Path(job.path), patient=job.patient, image=job.image, mpp=job.mpp) as slide:
-        if annotation is not None and job.annotation is not None:
-            read_annotation(Path(job.annotation), annotation, slide.frame, offset=slide.bounds)
+        check_mpp(slide.frame, mpp)
+        annotation_of(slide, job, region)
         area = float(np.prod(np.array(slide.frame.shape) * np.array(slide.frame.spacing)))
         return Header(area, slide.format, slide.frame.mpp)
 
 
-def foresee(desk: Desk, ready: Ready, splits: Sequence[Split]) -> tuple[list[Finding], list[str]]:
+def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
     """Findings about single files (they will be quarantined) and lines about the size of the run."""
+    jobs = [job for job, _ in jobs_of(ready)]
+    if desk.study.encoder() is None:
+        findings, costs = _features_elsewhere(desk, ready, jobs)
+    else:
+        findings, headers = _headers(desk, jobs)
+        costs = _cost(desk, headers)
+    counts = ready.units["truth"].value_counts()
+    schemes = [desk.study.validation.scheme, *desk.study.validation.also]
+    lines = [
+        f"{len(ready.cohort.patients)} patients, {len(ready.cohort.images)} images, "
+        + ", ".join(f"{c}: {int(counts.get(c, 0))}" for c in ready.classes),
+        f"{len(desk.study.models)} models under {', '.join(schemes)}",
+    ]
+    return findings, lines + costs
+
+
+def _headers(desk: Desk, jobs: Sequence[SlideJob]) -> tuple[list[Finding], dict[str, list[Header]]]:
+    """Findings, and the headers of every patient's slides. A file that is not there was named with the tables."""
     findings: list[Finding] = []
     headers: dict[str, list[Header]] = {}
-    jobs = [] if desk.study.encoder() is None else [job for job, _ in jobs_of(ready)]
-    work = partial(_open, annotation=desk.region.annotation)
-    with desk.progress.step("opening headers", len(jobs), "slides") as step:
-        for outcome in run_all(work, jobs, workers=desk.workers):
+    there = [job for job in jobs if Path(job.path).exists()]
+    work = partial(_open, region=desk.region, mpp=desk.tiles.mpp)
+    with desk.progress.step("opening headers", len(there), "slides") as step:
+        for outcome in run_all(work, there, workers=desk.workers):
             step.advance()
             if outcome.error is not None:
                 findings.append(_will_be_quarantined(outcome.item, outcome.error))
             else:
                 headers.setdefault(outcome.item.patient, []).append(outcome.unwrap())
-    counts = ready.units["truth"].value_counts()
-    lines = [
-        f"{len(ready.cohort.patients)} patients, {len(ready.cohort.images)} images, "
-        + ", ".join(f"{c}: {int(counts.get(c, 0))}" for c in ready.classes),
-        f"{len(splits)} splits x {len(desk.study.models)} models",
+    return findings, headers
+
+
+def _features_elsewhere(desk: Desk, ready: Ready, jobs: Sequence[SlideJob]) -> tuple[list[Finding], list[str]]:
+    bags = open_features(desk, ready)
+    findings = [_will_be_quarantined(job, without_file(desk, job.image)) for job in jobs if job.image not in bags]
+    tiles, width = sum(bag.size[0] for bag in bags.values()), max((bag.size[1] for bag in bags.values()), default=0)
+    return findings, [
+        f"features of {len(bags)} images in {desk.study.features.folder}: {tiles:,} tiles of {width} values"
     ]
-    return findings, lines + _cost(desk, headers)
 
 
 def _will_be_quarantined(job: SlideJob, error: PhenolensError) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,21 @@ import pandas as pd
 from PIL import Image as Pillow
 
 from phenolens.core.compute import run_all
+from phenolens.core.errors import ImageError
 from phenolens.core.registry import EXPLAINERS, MODELS
 from phenolens.core.store import atomic, key_of, write_json
 from phenolens.core.types import Example, Heatmap, Predictions, Rgb
 from phenolens.explain.draw import overlay
 from phenolens.explain.heatmaps import heatmaps, top
-from phenolens.features.pictures import cut
+from phenolens.features.pictures import cut, thumbnail
 from phenolens.models.predict import load_model
 from phenolens.slides.prepare import SlideJob
 from phenolens.steps.desk import Desk
 from phenolens.steps.models import Fit, folder_of
-from phenolens.steps.slides import States
+from phenolens.steps.slides import ImageState, States
 
 _TILE_PX = 160
+_MAP_PX = 900
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +120,10 @@ def _write(desk: Desk, folder: Path, job: MapJob, heatmap: Heatmap, states: Stat
     signed = EXPLAINERS.plugin(job.method)[0].signed
     stem = f"{job.model_name.rpartition(':')[2]}-{job.method}-{key_of([job.row['unit_id'], heatmap.image])[:10]}"
     picture, tiles = "", []
-    thumbnail = desk.store.path("thumbnail", state.prepared, ".jpg") if state.prepared else None
-    if thumbnail is not None and thumbnail.exists():
-        shown = overlay(np.asarray(Pillow.open(thumbnail).convert("RGB")), heatmap, signed=signed)
-        picture = _save(desk, folder / f"{stem}.jpg", shown)
+    found = _under(desk, state, heatmap)
+    if found is not None:
+        under, heatmap = found
+        picture = _save(desk, folder / f"{stem}.jpg", overlay(under, heatmap, signed=signed))
         cuts = cut_tiles(state.job, heatmap, job.most_tiles)
         tiles = [_save(desk, folder / f"{stem}-tile{i}.jpg", tile) for i, tile in enumerate(cuts)]
     row = job.row
@@ -141,6 +143,22 @@ def _write(desk: Desk, folder: Path, job: MapJob, heatmap: Heatmap, states: Stat
         "fidelity": {k: round(v, 4) for k, v in heatmap.fidelity.items()},
         "n_tiles": len(heatmap.scores),
     }
+
+
+def _under(desk: Desk, state: ImageState, heatmap: Heatmap) -> tuple[Rgb, Heatmap] | None:
+    """What a map is drawn over, and the map in the frame of that slide; None where no slide can be shown.
+
+    It is the stored thumbnail; where features were made elsewhere it is made now, if the slide is there.
+    """
+    if state.prepared:
+        stored = desk.store.path("thumbnail", state.prepared, ".jpg")
+        return np.asarray(Pillow.open(stored).convert("RGB")), heatmap
+    try:
+        shown, frame = thumbnail(state.job, _MAP_PX)
+    except ImageError as fault:
+        desk.progress.say(f"maps: no picture of {state.job.image}: {fault.found}")
+        return None
+    return shown, replace(heatmap, frame=frame)
 
 
 def cut_tiles(job: SlideJob, heatmap: Heatmap, most: int) -> Rgb:

@@ -37,13 +37,13 @@ def make_examples(
 ) -> tuple[list[Example], dict[str, str], list[str]]:
     """Examples of every unit with features, the key of each one's content, and the units without any."""
     made, empty = examples(ready.units, bags, desk.study.task.target)
-    keys = {e.unit_id: _content(e, states, bags) for e in made}
+    keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
 
 
-def _content(example: Example, states: States, bags: Mapping[str, BagSource]) -> str:
+def _content(example: Example, states: States) -> str:
     images = [part.image for part in example.parts if part.source is not None]
-    features = [states[i].features or getattr(bags[i], "fingerprint", "") for i in images]
+    features = [states[i].features for i in images]
     return key_of([features, dict(example.targets), dict(example.covariates)])
 
 

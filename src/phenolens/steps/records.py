@@ -16,6 +16,8 @@ from phenolens.steps.context import devices_of
 from phenolens.steps.desk import Desk, Ready, write_csv
 from phenolens.steps.slides import States
 
+_OF_SLIDES = ("region", "tiles", "quality")
+"""What a study that reads features made elsewhere does not use."""
 _VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch", "openslide-python")
 
 
@@ -57,7 +59,7 @@ _LEFT_OUT = (
 )
 
 
-def flow(ready: Ready, states: States, empty: Sequence[str]) -> list[dict[str, Any]]:
+def flow(ready: Ready, states: States, empty: Sequence[str], predicted: int) -> list[dict[str, Any]]:
     """From the patients of the table to the units that were predicted: how many are left and who fell out why."""
     left_out = {rule: _who(ready.findings, rule) - set(ready.cohort.patients.index) for rule, _, _ in _LEFT_OUT}
     left = len(ready.cohort.patients) + sum(len(who) for who in left_out.values())
@@ -80,7 +82,7 @@ def flow(ready: Ready, states: States, empty: Sequence[str]) -> list[dict[str, A
     ]
     steps.append({"step": "patients that can be used", "n": len(used), "dropped": gone})
     units = [{"who": u, "why": "no features"} for u in sorted(empty)]
-    steps.append({"step": "units predicted", "n": len(ready.units) - len(empty), "dropped": units})
+    steps.append({"step": "units predicted", "n": predicted, "dropped": units})
     return steps
 
 
@@ -104,7 +106,7 @@ def write_manifest(
         desk.results / "manifest.json",
         {
             "study_id": study_id(desk, ready),
-            "study": study.model_dump(mode="json"),
+            "study": study.model_dump(mode="json", exclude=set(_OF_SLIDES) if study.encoder() is None else None),
             "cohort_fingerprint": ready.cohort.fingerprint,
             "target": study.task.target,
             "unit": study.task.unit,

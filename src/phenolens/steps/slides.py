@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.compute import Outcome, run_all
-from phenolens.core.errors import ImageError, PhenolensError
+from phenolens.core.errors import FeatureError, ImageError, PhenolensError
+from phenolens.core.store import key_of
 from phenolens.core.types import BagSource
 from phenolens.features.extract import ExtractJob, bag_file, extract
-from phenolens.features.foreign import open_folder
+from phenolens.features.foreign import ForeignBag, open_folder
 from phenolens.slides.prepare import ExcludedError, Prepared, SlideJob, load_prepared, prepare, prepared_key
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
@@ -67,8 +68,14 @@ def _prepare(job: SlideJob, settings: tuple[RegionSettings, TileSettings, Qualit
 
 
 def prepare_slides(desk: Desk, ready: Ready) -> States:
-    """Find tissue, tiles and quality of every slide; stored, so that a second call costs little."""
+    """Find tissue, tiles and quality of every slide; stored, so that a second call costs little.
+
+    Where features were made elsewhere no slide is opened: its tiles are those of the feature files.
+    """
     states = {job.image: ImageState(job=job, site=site) for job, site in jobs_of(ready)}
+    if desk.study.encoder() is None:
+        read_folder(desk, ready, states)
+        return states
     settings = (desk.region, desk.tiles, desk.quality)
     work = partial(_prepare, settings=settings, root=desk.root)
     with desk.progress.step("finding tissue", len(states), "slides") as step:
@@ -110,6 +117,11 @@ def facts_of(made: Prepared) -> dict[str, Any]:
         **{f"quality_{k}": round(v, 4) for k, v in made.quality.items()},
         "notes": "; ".join(made.notes),
     }
+
+
+def usable(states: States) -> frozenset[str]:
+    """Patients with at least one image that can be used."""
+    return frozenset(s.job.patient for s in states.values() if s.status == "used")
 
 
 def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
@@ -155,11 +167,32 @@ def _collect(
 
 
 def read_folder(desk: Desk, ready: Ready, states: States) -> dict[str, BagSource]:
-    """Features made elsewhere, read in place."""
-    folder = desk.study.features.folder
-    assert folder is not None, "the study names an encoder or a folder"
-    bags = open_folder(desk.study.path(folder), ready.cohort.images, **desk.study.features.params)
+    """Features made elsewhere, read in place. Coordinates in px are px of a slide of the resolution they go with."""
+    bags = open_features(desk, ready)
     for image, state in states.items():
         if image not in bags:
-            state.status, state.reason = "missing", f"no feature file for it in {folder}"
+            state.stop(without_file(desk, image))
+            state.status = "missing"
+            continue
+        bag = bags[image]
+        state.tiles = state.tiles_used = bag.size[0]
+        state.features = key_of([bag.recipe, bag.frame.spacing, bag.extent])
+        if not bag.in_um:
+            state.job = replace(state.job, mpp=bag.frame.mpp)
     return dict(bags)
+
+
+def open_features(desk: Desk, ready: Ready) -> dict[str, ForeignBag]:
+    """The feature files of the folder that the study names, by image; their headers are checked, no feature is read."""
+    folder = desk.study.features.folder
+    assert folder is not None, "the study names an encoder or a folder"
+    return open_folder(desk.study.path(folder), ready.cohort.images, **desk.study.features.params)
+
+
+def without_file(desk: Desk, image: str) -> FeatureError:
+    """Why an image is left out when the folder holds nothing for it."""
+    return FeatureError(
+        "no feature file with tiles for it",
+        expected=f"{image}.h5, or a file named after its slide, in {desk.study.features.folder}",
+        todo="extract its features, or leave it out of the images table",
+    )
