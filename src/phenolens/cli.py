@@ -188,7 +188,7 @@ def predict(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="encoders, models, tasks, metrics, formats, explainers, recipes.")],
+    kind: Annotated[str, typer.Argument(help="encoders, models, tasks, metrics, formats, explainers, recipes.")] = "",
 ) -> None:
     """List what can be named in study.yaml."""
     from phenolens.core.registry import DOORS
@@ -200,7 +200,9 @@ def list_(
         rows = {name: DOORS[kind].describe(name) for name in DOORS[kind].names()}
     else:
         kinds = [*DOORS, "recipes"]
-        raise StudyError(f"'{kind}'", expected=f"one of {', '.join(kinds)}", todo=f"correct it{nearest(kind, kinds)}")
+        found = f"'{kind}'" if kind else "no kind"
+        todo = f"name one{nearest(kind, kinds)}, such as: phenolens list models"
+        raise StudyError(found, expected=f"one of {', '.join(kinds)}", todo=todo)
     for name, about in rows.items():
         typer.echo(f"{name:<22}{about['summary']}")
         for line in _details(about):

@@ -153,10 +153,11 @@ class Study(Section):
     def load(cls, folder: Path | str) -> Study:
         """Read and check `study.yaml` of a folder (or the file itself); raises StudyError with all faults."""
         path = Path(folder)
-        path = path / FILE if path.is_dir() else path
+        path = path if path.suffix in (".yaml", ".yml") else path / FILE
         if not path.exists():
+            there = path.parent.is_dir()
             raise StudyError(
-                f"no {path.name} in {path.parent}",
+                f"no {path.name} in {path.parent}" if there else f"no folder {path.parent}",
                 expected="a study folder",
                 todo="make one with: phenolens new RECIPE DIR",
             )
@@ -239,6 +240,8 @@ def _faults(raw: Mapping[str, Any]) -> list[Fault]:
     except ValidationError as error:
         faults: list[Fault] = []
         for item in error.errors(include_url=False):
+            if item["type"] == "too_short" and item["input"]:
+                continue  # its entries are faulty, and named
             place = tuple(p for p in item["loc"] if not str(p).startswith(("dict[", "str")) or p in raw)
             fault = _translate(item, place)
             if not any(place[: len(f[0])] == f[0] for f in faults):
@@ -255,22 +258,25 @@ def _translate(item: Any, place: Path_) -> Fault:
         return place, f"unknown key '{name}'", f"one of {', '.join(known)}", f"correct or remove it{hint}"
     if item["type"] == "missing":
         return place, f"no '{name}'", f"the key '{name}'", "add it"
+    if place[:1] == ("models",) and len(place) > 1:
+        todo = "put '-' before each model, and indent its parameters deeper than its name"
+        return place[:2], f"the model {item['input']!r}", "a name, or {name: {parameter: value}}", todo
     got = item.get("input")
     found = f"{name}: {'nothing' if got is None else repr(got)}"
     return place, found, _expected(item), f"correct the value{_hint(item)}"
 
 
 _KINDS = {
-    "model_type": "keys with values below it, such as {name: value}",
-    "dict_type": "keys with values below it, such as {name: value}",
+    "model_type": "keys with values below it",
+    "dict_type": "a name, or a name with its parameters",
     "tuple_type": "a list, such as [one, two]",
     "string_type": "text",
     "string_pattern_mismatch": "letters, digits, '.', '-' and '_', without spaces",
     "too_short": "a list of at least one",
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
     "literal_error": "one of {expected}",
 }
 
@@ -331,7 +337,7 @@ def _impossible(study: Study) -> list[Fault]:
 
 def _made_elsewhere(study: Study) -> list[Fault]:
     """What cannot stand beside a folder of features: what it asks of slides would be silently left undone."""
-    if study.features.folder is None:
+    if study.features.folder is None or study.features.encoder is not None:
         return []
     faults: list[Fault] = []
     for name in ("region", "tiles", "quality"):

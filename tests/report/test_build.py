@@ -139,6 +139,21 @@ def test_maps_say_whether_they_beat_a_random_order(page: str) -> None:
     assert "1 of the 2 maps below beat it" in text
 
 
+@pytest.mark.parametrize(
+    ("deletion", "insertion", "verdict"),
+    [
+        (0.3, 0.6, "Better than random."),
+        (0.3, 0.501, "Better than random, in one of the two by less than 0.01."),
+        (0.3, 0.5, "Not better than random: do not read anything into it."),
+        (0.4, 0.6, "Not better than random: do not read anything into it."),
+        (None, 0.6, "Fidelity was not measured: do not read anything into it."),
+    ],
+)
+def test_a_map_is_judged_by_both_figures(deletion: float | None, insertion: float, verdict: str) -> None:
+    figures = {"deletion": deletion, "deletion_random": 0.4, "insertion": insertion, "insertion_random": 0.5}
+    assert views._fidelity(figures)["verdict"] == verdict
+
+
 def test_a_flagged_null_run_is_an_error_and_an_open_p_a_warning(page: str) -> None:
     text = words_of(page)
     assert "The null run of abmil is flagged" in text

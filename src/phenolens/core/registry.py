@@ -94,7 +94,12 @@ class Door:
             given["variant"] = variant
         try:
             return cls(**given)
-        except (TypeError, ValueError) as fault:
+        except TypeError as fault:
+            kinds = ", ".join(f"{f.name}: {f.type}" for f in dataclasses.fields(cls) if f.name in (params or {}))
+            raise PluginError(
+                f"{self.kind} '{name}' with {dict(params or {})}", expected=kinds, todo="correct the value"
+            ) from fault
+        except ValueError as fault:
             raise PluginError(
                 f"{self.kind} '{name}' with {dict(params or {})}",
                 expected="parameters of the right type and range",

@@ -17,6 +17,8 @@ from phenolens.report.tables import headline, no_information, whole
 
 MOST_SLIDES = 60
 MOST_MAPS = 40
+SLIGHT = 0.01
+"""Gain over random below which the verdict on a map says that it is small."""
 _NOT_USED = ("quarantined", "excluded", "missing")
 
 
@@ -158,8 +160,10 @@ def _fidelity(figures_: Mapping[str, Any]) -> dict[str, Any]:
     if not told:
         return {"fidelity": None, "better": None, "verdict": "Fidelity was not measured: do not read anything into it."}
     better = values["deletion"] < values["deletion_random"] and values["insertion"] > values["insertion_random"]
-    verdict = "Better than random." if better else "Not better than random: do not read anything into it."
-    return {"fidelity": {k: words.number(v, 3) for k, v in values.items()}, "better": better, "verdict": verdict}
+    by = min(values["deletion_random"] - values["deletion"], values["insertion"] - values["insertion_random"])
+    small = f", in one of the two by less than {SLIGHT}" if by < SLIGHT else ""
+    verdict = f"Better than random{small}." if better else "Not better than random: do not read anything into it."
+    return {"fidelity": {k: words.number(v, 4) for k, v in values.items()}, "better": better, "verdict": verdict}
 
 
 def slides(record: Record, names: Names, album: Album) -> dict[str, Any]:

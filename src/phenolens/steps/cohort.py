@@ -16,10 +16,14 @@ from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
 from phenolens.steps.desk import Desk, Ready
 
+EXAMPLE = "EXAMPLE-"
+"""How the patient ids begin that `phenolens new` writes into the tables."""
+
 
 def read_cohort(desk: Desk) -> Ready:
     """Read and check both tables; faults stop here with table, row and column."""
     tables = desk.tables
+    _refuse_template(tables)
     cohort, findings = table.load(tables)
     if desk.study.encoder() is None:  # no slide is opened
         findings = [f for f in findings if f.rule not in ("file-not-found", "annotation-not-found")]
@@ -27,6 +31,20 @@ def read_cohort(desk: Desk) -> Ready:
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"])))
     return Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
+
+
+def _refuse_template(tables: table.Tables) -> None:
+    """Stop a study whose tables still hold the rows that phenolens new wrote as an example."""
+    for path in (tables.patients, tables.images):
+        held = table.read_table(path)
+        left = sorted({p for p in held.get("patient", ()) if str(p).startswith(EXAMPLE)})
+        if left:
+            raise CohortError(
+                f"the example rows of the template ({', '.join(left)})",
+                expected="your own patients and images",
+                todo="replace those rows with yours, as README.md beside it says, then run phenolens check again",
+                where=path.name,
+            )
 
 
 def scheme_of(desk: Desk) -> split.Scheme:
