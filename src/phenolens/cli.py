@@ -14,6 +14,9 @@ from phenolens.core.errors import PhenolensError, StudyError, nearest
 if TYPE_CHECKING:
     from phenolens.core.progress import Progress
 
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, which typer turns into SystemExit."""
+
 app = typer.Typer(
     name="phenolens",
     help="From raw tumour images to a phenotype model you can trust: one study file, one command, one report.",
@@ -25,6 +28,7 @@ app = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the study (with study.yaml).")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: every processor.")]
+Pseudonyms = Annotated[bool, typer.Option("--pseudonyms", help="No patient, image or site names in the report.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -34,6 +38,14 @@ def main() -> None:
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
         app(args=arguments)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            import multiprocessing
+
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            sys.stderr.write("stopped; what is finished is stored, and the same command goes on from there\n")
+        raise
     except PhenolensError as error:
         if debug:
             raise
@@ -126,7 +138,7 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this step: splits, tiles, features or models.")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="The cohort grew: old patients keep their folds.")] = False,
     new_splits: Annotated[bool, typer.Option("--new-splits", help="Archive the results and split anew.")] = False,
-    pseudonyms: Annotated[bool, typer.Option("--pseudonyms", help="No patient or image ids in the report.")] = False,
+    pseudonyms: Pseudonyms = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the study; resumes by itself after an interruption."""
@@ -136,7 +148,7 @@ def run(
 @app.command()
 def report(
     folder: Folder,
-    pseudonyms: Annotated[bool, typer.Option("--pseudonyms", help="No patient or image ids in the report.")] = False,
+    pseudonyms: Pseudonyms = False,
 ) -> None:
     """Write the report of a finished run again."""
     from phenolens.report.build import build
@@ -149,6 +161,7 @@ def audit(
     folder: Folder,
     permutations: Annotated[int | None, typer.Option(min=19, help="Label permutations; default: the study's.")] = None,
     refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
+    pseudonyms: Pseudonyms = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -161,7 +174,7 @@ def audit(
     )
     for line in lines:
         typer.echo(line)
-    typer.echo(f"report: {build(folder)}")
+    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
 
 
 @app.command()

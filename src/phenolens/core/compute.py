@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -193,7 +194,11 @@ def _pool(count: int, start: Callable[..., None] | None = None, arguments: tuple
 
 
 def _start_worker() -> None:
-    """One thread a worker: the pool itself fills the processors, and sums are the same on every machine."""
+    """One thread a worker: the pool itself fills the processors, and sums are the same on every machine.
+
+    Ctrl-C is for the process that started it, which ends its workers; each would else print a traceback of its own.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
 
@@ -203,6 +208,7 @@ _ENCODER: list[Callable[[Any], Any]] = []
 
 
 def _start_encoder(make_encoder: Callable[[str], Callable[[Any], Any]], device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _ENCODER.append(make_encoder(device))
 
 
