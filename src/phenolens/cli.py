@@ -135,7 +135,7 @@ def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None
 def run(
     folder: Folder,
     workers: Workers = None,
-    until: Annotated[str | None, typer.Option(help="Stop after this step: splits, tiles, features or models.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this step: tiles, features, splits or models.")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="The cohort grew: old patients keep their folds.")] = False,
     new_splits: Annotated[bool, typer.Option("--new-splits", help="Archive the results and split anew.")] = False,
     pseudonyms: Pseudonyms = False,

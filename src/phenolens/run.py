@@ -16,7 +16,7 @@ from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
 from phenolens.study import Study
 
-STOPS = ("tiles", "splits", "features", "models")
+STOPS = ("tiles", "features", "splits", "models")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def run_study(
 ) -> Done:
     """Run a study to its results; what is stored already is not done again.
 
-    `until` stops after "tiles", "splits", "features" or "models". Raises PhenolensError with what to do.
+    `until` stops after "tiles", "features", "splits" or "models". Raises PhenolensError with what to do.
     """
     if until is not None and until not in STOPS:
         raise StudyError(f"--until {until}", expected=", ".join(STOPS), todo=f"correct it{nearest(until, STOPS)}")
@@ -59,13 +59,13 @@ def run_study(
 def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Done:
     desk.store.sweep()
     whole = cohorts.read_cohort(desk)
+    if until in ("tiles", "features"):
+        return _images_alone(desk, whole, until)
     cohorts.refuse(cohorts.foreseen(desk, whole))
 
     states = slides.prepare_slides(desk, whole)
-    if until == "tiles":
+    if not slides.usable(states):
         records.write_images(desk, states)
-        return Done(False, f"tiles: {desk.results / 'images.csv'}")
-
     ready, splits = cohorts.freeze_splits(desk, whole, slides.usable(states), extend=extend, new_splits=new_splits)
     records.write_images(desk, states)
     findings = cohorts.static_findings(desk, ready, splits)
@@ -76,8 +76,6 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
 
     bags = slides.extract_features(desk, whole, states)
     records.write_images(desk, states)
-    if until == "features":
-        return Done(False, f"features of {len(bags)} images; see {desk.results / 'images.csv'}")
 
     context = context_of(desk)
     examples, keys, empty = models.make_examples(desk, ready, states, bags)
@@ -93,6 +91,17 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     maps.draw_maps(desk, fits, predictions, examples, states)
     records.write_manifest(desk, ready, splits, records.flow(whole, states, empty, len(examples)), context)
     return Done(True)
+
+
+def _images_alone(desk: Desk, whole: Ready, until: str) -> Done:
+    """Tiles or features and no more: neither needs splits, so a handful of slides can be looked at."""
+    cohorts.refuse(list(whole.findings))
+    states = slides.prepare_slides(desk, whole)
+    said = "tiles"
+    if until == "features":
+        said = f"features of {len(slides.extract_features(desk, whole, states))} images"
+    records.write_images(desk, states)
+    return Done(False, f"{said}: {desk.results / 'images.csv'}")
 
 
 def stored_examples(desk: Desk) -> tuple[Ready, list[Example]]:

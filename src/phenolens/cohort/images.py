@@ -18,17 +18,7 @@ def check_images(sheet: Sheet, patients: set[str], patients_table: str, log: Log
     """Report empty cells, images of unknown patients, repeated image ids, unknown kinds and faulty columns."""
     check_ids(sheet, "patient", log, what="a patient id")
     check_ids(sheet, "path", log, what="a path")
-    alike = {same_but_for_writing(p): p for p in sorted(patients)}
-    for patient, rows in sheet.cells.groupby("patient").groups.items():
-        if patient and patient not in patients:
-            near = alike.get(same_but_for_writing(str(patient)))
-            hint = f" (did you mean '{near}'?)" if near else did_you_mean(str(patient), patients)
-            log.fault(
-                f"{'an image' if len(rows) == 1 else f'{len(rows)} images'} of unknown patient {patient!r}",
-                expected=f"a patient of {patients_table}",
-                todo=f"add the patient there, or correct the id{hint}",
-                where=place(sheet.name, rows, "patient"),
-            )
+    _check_owners(sheet, patients, patients_table, log)
     if "image" in sheet.cells:
         check_ids(sheet, "image", log, what="an image id")
         for image, rows in sheet.cells.groupby("image").groups.items():
@@ -41,6 +31,31 @@ def check_images(sheet: Sheet, patients: set[str], patients_table: str, log: Log
                 )
     _check_kinds(sheet, log)
     check_columns(sheet, log, skip=("mpp", "magnification"))
+
+
+def _check_owners(sheet: Sheet, patients: set[str], patients_table: str, log: Log) -> None:
+    """Report images of patients who are not in the other table; ids written otherwise there are one fault together."""
+    alike = {same_but_for_writing(p): p for p in sorted(patients)}
+    groups = sheet.cells.groupby("patient").groups.items()
+    unknown = {str(patient): rows for patient, rows in groups if patient and patient not in patients}
+    near = {patient: alike[key] for patient in unknown if (key := same_but_for_writing(patient)) in alike}
+    if len(near) > 1:
+        pairs = listed([f"{here!r} is {there!r} there" for here, there in near.items()], 3)
+        log.fault(
+            f"{len(near)} patient ids written otherwise than in {patients_table}: {pairs}",
+            expected="the same id, letter by letter, in both tables",
+            todo="write them alike; a spreadsheet drops leading zeros unless the column is formatted as text",
+            where=place(sheet.name, sorted(r for p in near for r in unknown[p]), "patient"),
+        )
+        unknown = {patient: rows for patient, rows in unknown.items() if patient not in near}
+    for patient, rows in unknown.items():
+        hint = f" (did you mean '{near[patient]}'?)" if patient in near else did_you_mean(patient, patients)
+        log.fault(
+            f"{'an image' if len(rows) == 1 else f'{len(rows)} images'} of unknown patient {patient!r}",
+            expected=f"a patient of {patients_table}",
+            todo=f"add the patient there, or correct the id{hint}",
+            where=place(sheet.name, rows, "patient"),
+        )
 
 
 def _check_kinds(sheet: Sheet, log: Log) -> None:

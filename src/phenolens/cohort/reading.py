@@ -101,9 +101,9 @@ def read_sheet(path: Path) -> Sheet:
     The kind is told from the content, not from the name. Raises CohortError naming file and row.
     """
     if not path.is_file():
-        near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
         raise CohortError(
-            f"no file {path.name} in {path.parent}",
+            f"a folder, {path.name}" if path.is_dir() else f"no file {path.name} in {path.parent}",
             expected="a table (CSV, XLSX or Parquet)",
             todo=f"correct its name in the study file{did_you_mean(path.name, near)}",
             where=str(path),

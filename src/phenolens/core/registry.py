@@ -23,7 +23,6 @@ from typing import Any
 
 from phenolens.core.errors import PluginError, nearest
 
-
 _DECLARED = ("licence", "gated", "size_px", "mpp")
 
 

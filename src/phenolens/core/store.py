@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,9 @@ def fingerprint(path: Path) -> str:
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder; renamed to `path` when the block ends well, removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         _sync(part)
         part.replace(path)
@@ -79,9 +79,21 @@ def atomic(path: Path) -> Iterator[Path]:
                 todo="free space on this disk and run again; nothing finished is lost",
                 where=str(path.parent),
             ) from fault
+        if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise _forbidden(path, fault) from fault
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _forbidden(path: Path, fault: OSError) -> StoreError:
+    return StoreError(
+        f"no right to write {path.name} ({fault.strerror})",
+        expected="a study folder that this user may write to",
+        todo="change its permissions, or copy the study to a folder of your own",
+        where=str(path.parent),
+    )
 
 
 def _sync(path: Path) -> None:
@@ -136,7 +148,11 @@ class Store:
 def study_lock(folder: Path) -> Iterator[None]:
     """One writer a study; the lock dies with the process that holds it."""
     path = folder / ".lock"
-    with path.open("a+") as file:
+    try:
+        opened = path.open("a+")
+    except OSError as fault:
+        raise _forbidden(path, fault) from fault
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as fault:

@@ -170,7 +170,7 @@ def _foreign(found: str, path: Path) -> AnnotationError:
     return AnnotationError(
         found,
         expected="QuPath GeoJSON, the one annotation format that is read",
-        todo="open the annotation in QuPath and use File > Export objects as GeoJSON",
+        todo="import or redraw it in QuPath and use File > Export objects as GeoJSON",
         where=str(path),
     )
 

@@ -174,7 +174,13 @@ def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
     """What tables and splits would show if every image could be used; before any pixel is read."""
     if any(f.severity == "error" for f in ready.findings):
         return list(ready.findings)
-    return static_findings(desk, ready, draw_splits(desk, ready))
+    try:
+        splits = draw_splits(desk, ready)
+    except SplitError as error:
+        what = f"no split can be made: found {error.found}; expected {error.expected}"
+        finding = Finding(rule="split-impossible", severity="error", what=what, todo=error.todo, where=error.where)
+        return [*ready.findings, finding]
+    return static_findings(desk, ready, splits)
 
 
 def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Finding]:
@@ -186,6 +192,9 @@ def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Findi
 def refuse(findings: list[Finding]) -> None:
     """Stop when a finding is an error; all of them are named."""
     errors = [f for f in findings if f.severity == "error"]
+    if len(errors) == 1:
+        who = f" [{', '.join(errors[0].who[:8])}]" if errors[0].who else ""
+        raise CohortError(errors[0].what + who, expected="none such", todo=errors[0].todo, where=errors[0].where)
     if errors:
         listed = "\n  ".join(
             f"{f.what} [{', '.join(f.who[:8])}]: {f.todo}" if f.who else f"{f.what}: {f.todo}" for f in errors

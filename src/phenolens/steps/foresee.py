@@ -23,6 +23,8 @@ from phenolens.steps.slides import jobs_of, open_features, without_file
 
 _TRIAL = 8
 _BYTES_PER_VALUE = 4
+_BYTES_OF_PICTURES = 700_000
+"""Thumbnail and contour of one slide."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
     lines = [
         f"{len(ready.cohort.patients)} patients, {len(ready.cohort.images)} images, "
         + ", ".join(f"{c}: {int(counts.get(c, 0))}" for c in ready.classes),
-        f"{len(desk.study.models)} models under {', '.join(schemes)}",
+        f"models {', '.join(c.name for c in desk.study.model_choices())} under {', '.join(schemes)}",
     ]
     return findings, lines + costs
 
@@ -112,13 +114,15 @@ def _cost(desk: Desk, headers: dict[str, list[Header]]) -> list[str]:
         return [line, "hours depend on the device; the run shows its rate and the time left"]
     rate, width = _trial(encoder.load("cpu"), desk)
     workers = desk.workers or default_workers()
-    need = tiles * width * _BYTES_PER_VALUE
+    need = tiles * width * _BYTES_PER_VALUE + sum(map(len, headers.values())) * _BYTES_OF_PICTURES
+    minutes = tiles / rate / workers / 60
+    spent = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{max(1, round(minutes))} min"
     lines = [
-        f"{line}, at most {tiles / rate / workers / 3600:.2f} hours of encoding with {workers} workers",
-        f"features: at most {need / 2**20:.0f} MiB; free on this disk: {free / 2**30:.0f} GiB",
+        f"{line}, at most {spent} of encoding with {workers} worker{'s' * (workers != 1)}",
+        f"disk: at most {need / 2**20:.0f} MiB for features and pictures; free: {free / 2**30:.1f} GiB",
     ]
     if need > free:
-        lines.append("WARNING: the features will not fit on this disk")
+        lines.append("WARNING: features and pictures will not fit on this disk")
     return lines
 
 

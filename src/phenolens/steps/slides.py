@@ -38,6 +38,9 @@ class ImageState:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def stop(self, error: PhenolensError) -> None:
+        """Leave the image out with its reason; an error that is not its own (a full disk) ends the run."""
+        if not isinstance(error, ImageError | FeatureError):
+            raise error
         self.status = "excluded" if isinstance(error, ExcludedError) else "quarantined"
         self.reason = f"found {error.found}; expected {error.expected}; {error.todo}"
 
