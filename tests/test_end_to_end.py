@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from phenolens.audit.study import audit_study
-from phenolens.core.errors import CohortError, ModelError, PhenolensError, SplitError
+from phenolens.core.errors import CohortError, ModelError, PhenolensError, SplitError, StudyError
 from phenolens.predict import predict_images
 from phenolens.report.build import build
 from phenolens.run import check, run_study
@@ -176,6 +176,33 @@ def test_predict_gives_probabilities_and_a_map_for_a_new_slide(finished: Path, t
         assert (tmp_path / "out" / name).exists()
 
 
+def test_nothing_of_an_earlier_setting_is_left_beside_the_results(copy: Path) -> None:
+    audit_study(copy, permutations=19, workers=1, progress=QUIET)
+    (copy / "results" / ".estimates.csv.123.part").write_text("half")
+    (copy / ".holdout_reads.csv.123.part").write_text("half")
+    write_study(copy, models=["mean_pool"], seed=7)
+    with pytest.raises(StudyError, match="changed since its run"):
+        audit_study(copy, permutations=19, workers=1, progress=QUIET)
+    run_study(copy, workers=1, until="models", progress=QUIET)
+    assert not list(copy.rglob("*.part"))
+    assert [p.name for p in (copy / "results" / "models").iterdir()] == ["mean_pool"]
+    with pytest.raises(StudyError, match="no manifest.json"):
+        build(copy)
+    run_study(copy, workers=1, progress=QUIET)
+    assert "Not audited: run phenolens audit" in build(copy).read_text("utf-8")
+
+
+def test_predict_keeps_two_slides_of_one_file_name_apart(finished: Path, tmp_path: Path) -> None:
+    slides = []
+    for i, name in enumerate(("P003-A.svs", "P004-A.svs")):
+        (tmp_path / str(i)).mkdir()
+        slides.append(Path(shutil.copy(finished / "slides" / name, tmp_path / str(i) / "slide.svs")))
+    model = finished / "results" / "models" / "mean_pool" / "final"
+    predict_images(model, slides, tmp_path / "out", workers=1, progress=QUIET)
+    maps = pd.read_csv(tmp_path / "out" / "predictions.csv")["maps"]
+    assert not set(maps[0].split()) & set(maps[1].split())
+
+
 def test_predict_refuses_what_does_not_fit_and_goes_on(finished: Path, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -206,7 +233,7 @@ def test_check_names_single_files_and_costs_without_writing(copy: Path) -> None:
     shutil.rmtree(copy / "results")
     found = check(copy, workers=1, progress=QUIET)
     assert any(f.rule == "image-unusable" for f in found.findings)
-    assert any("hours" in line for line in found.summary)
+    assert any("of encoding with" in line for line in found.summary)
     assert not (copy / "results").exists()
 
 

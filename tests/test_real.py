@@ -121,7 +121,7 @@ def test_dicom_slides_give_features_alone_and_in_a_folder(tmp_path: Path, real_d
 def test_four_cases_of_osteosarcoma_run_and_no_auc_is_claimed(tmp_path: Path, real_data: Path) -> None:
     tiles = real_data / "tiles" / "osteosarcoma"
     known = pd.read_csv(tiles / "labels.csv")
-    few = known.groupby(["case_from_filename", "label"]).head(2)
+    few = known.groupby(["case_from_filename", "label"]).head(1)
     rows: list[dict[str, object]] = [
         {"patient": r.case_from_filename, "path": str(tiles / str(r.file)), "tissue": r.label, "mpp": 1.0}
         for r in few.itertuples()
@@ -166,9 +166,7 @@ def test_real_annotation_exports_are_read_or_named(tmp_path: Path, real_data: Pa
     rows: list[dict[str, object]] = []
     for i, (name, path) in enumerate(given.items()):
         (tmp_path / f"{name}.svs").write_bytes((place / "pathml/small_HE.svs").read_bytes() + bytes(i))
-        rows.append(
-            {"patient": f"P{i}", "path": str(tmp_path / f"{name}.svs"), "annotation": path and str(path)}
-        )
+        rows.append({"patient": f"P{i}", "path": str(tmp_path / f"{name}.svs"), "annotation": path and str(path)})
     labels = {f"P{i}": "AB"[i % 2] for i in range(len(rows))}
     folder = write(tmp_path / "study", rows, labels, region={"annotation": "polygon", "min_annotation_share": 0.2})
     run_study(folder, workers=0, until="tiles", progress=QUIET)

@@ -59,11 +59,17 @@ def setting_of(stored: Stored, base: Path) -> Setting:
             todo="fit the study with features: {encoder: ...} to predict slides",
         )
     return Setting(
-        encoder=Choice("encoder", chosen["name"], chosen["params"], base),
+        encoder=Choice("encoder", chosen["name"], _placed(chosen["params"], base), base),
         region=RegionSettings(**context["region"]),
         tiles=TileSettings(**context["tiles"]),
         quality=QualitySettings(**context["quality"]),
     )
+
+
+def _placed(params: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The encoder's parameters with its weight file found from the study's folder, as study.yaml names it."""
+    weights = params.get("weights")
+    return {**params, "weights": str((base / weights).resolve())} if isinstance(weights, str) else params
 
 
 def study_folder(model: Path) -> Path:
@@ -90,10 +96,10 @@ def predict_images(
     _refuse_encoder(stored, setting, model)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
-    for path in images:
+    for path, name in zip(images, _names(images), strict=True):
         job = SlideJob(
-            patient=path.stem,
-            image=path.stem,
+            patient=name,
+            image=name,
             path=str(path.resolve()),
             annotation=None if annotation is None else str(annotation.resolve()),
             mpp=mpp,
@@ -108,6 +114,13 @@ def predict_images(
     write_csv(out / "predictions.csv", pd.DataFrame(rows))
     refused = sum("refused" in row for row in rows)
     return Predicted((*lines, f"written to {out / 'predictions.csv'}"), refused)
+
+
+def _names(images: Sequence[Path]) -> list[str]:
+    """A name for each image, its file's without suffix; where that has come before, with a number."""
+    stems = [path.stem for path in images]
+    counts = [stems[: i + 1].count(stem) for i, stem in enumerate(stems)]
+    return [stem if n == 1 else f"{stem}-{n}" for stem, n in zip(stems, counts, strict=True)]
 
 
 def _refuse_encoder(stored: Stored, setting: Setting, model: Path) -> None:

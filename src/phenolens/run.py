@@ -57,7 +57,7 @@ def run_study(
 
 
 def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Done:
-    desk.store.sweep()
+    desk.sweep()
     whole = cohorts.read_cohort(desk)
     if until in ("tiles", "features"):
         return _images_alone(desk, whole, until)
@@ -80,9 +80,9 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     context = context_of(desk)
     examples, keys, empty = models.make_examples(desk, ready, states, bags)
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
+    findings += models.note_holdout_reads(desk, fits)
     predictions = models.gather(desk, ready, fits)
     models.publish_models(desk, fits)
-    findings += models.note_holdout_reads(desk, fits)
     records.write_findings(desk, findings)
     models.measure(desk, predictions)
     if until == "models":

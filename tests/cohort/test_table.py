@@ -109,6 +109,13 @@ def test_a_fault_of_the_images_table_names_its_place(write: Write, old: str, new
     assert said in refusal(write(images=IMAGES.replace(old, new)))
 
 
+def test_ids_that_lost_their_leading_zeros_are_one_fault(write: Write) -> None:
+    images = IMAGES.replace("P1,", "P01,").replace("P2,", "P02,").replace("P3,", "P03,")
+    said = refusal(write(images=images))
+    assert "3 patient ids written otherwise than in patients.csv: 'P01' is 'P1' there" in said
+    assert "drops leading zeros" in said
+
+
 def test_all_faults_of_both_tables_are_told_at_once(write: Write) -> None:
     images = IMAGES.replace("patient,path", "patient,path,mpp").replace(".svs", ".svs,25")
     said = refusal(write(patients=PATIENTS + "P1,A,LMS,3\n", images=images + "P9,s5.svs,30\n", classes=("LMS", "S")))

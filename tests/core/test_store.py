@@ -78,6 +78,11 @@ def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
     assert "free space" in caught.value.todo
 
 
+def test_a_folder_that_may_not_be_written_to_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no right to write x"), atomic(tmp_path / "x"):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+
 def test_the_artefact_appears_after_its_provenance(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.write("features", "ab12", ".h5", {"encoder": "x"}) as part:

@@ -212,6 +212,14 @@ def test_the_final_refit_uses_every_patient_and_keeps_every_class_in_train(tmp_p
     assert set(table["scheme"]) == {"final"}
 
 
+def test_the_final_refit_finds_a_tune_patient_where_every_patient_has_other_classes() -> None:
+    sets = {"one": "A", "two": "AB", "three": "AC", "four": "BC"}
+    mixed = [example(p, c, np.ones((2, 8)), unit=f"{p}-{c}") for p, own in sets.items() for c in own]
+    split = final_split(mixed, Classification(target="subtype", classes=("A", "B", "C")), seed=0)
+    assert len(split.tune) == 1
+    assert {c for p in split.train for c in sets[p]} == set("ABC")
+
+
 def test_the_config_holds_what_predict_needs_and_no_path(tmp_path: Path) -> None:
     context = {"encoder": {"name": "pathomics", "version": 1}, "tiles": {"size_px": 224, "mpp": 0.5}}
     root = tmp_path / "artefacts"
@@ -227,6 +235,16 @@ def test_the_config_holds_what_predict_needs_and_no_path(tmp_path: Path) -> None
     assert config["training"]["classes"] == {"A": 9, "B": 9}
     assert config["split"]["hash"] == SPLIT.hash
     assert set(config["versions"]) == {"phenolens", "python", "numpy", "scikit-learn", "torch"}
+
+
+def test_where_weights_lie_is_kept_beside_a_fit_and_is_no_part_of_its_key(tmp_path: Path) -> None:
+    places = ({"name": "uni", "params": {"weights": w, "batch": b}} for w, b in (("/a/uni.bin", 8), ("/b/uni.bin", 64)))
+    assert len({fit(job(context={"encoder": "uni", "encoder_choice": p}), tmp_path) for p in places}) == 1
+
+
+def test_the_final_refit_keeps_the_share_of_tune_patients_that_was_asked_for() -> None:
+    share = [len(replace(job(), split=None, tune=t).final_or_split().tune) / len(EXAMPLES) for t in (0.2, 0.4)]
+    assert share[1] > share[0]
 
 
 def test_patients_without_features_are_named_in_the_config(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image as Pillow
 
+from phenolens.core.store import fingerprint
 from phenolens.core.types import Predictions
 from phenolens.evaluate.score import estimates
 
@@ -49,7 +50,9 @@ def write_study(
     if maps:
         _maps(folder, used, truth, models[-1], classes)
     if audit:
-        _write(folder / "results/audit.json", {"permutation": [_test(m, i) for i, m in enumerate(models)]})
+        of = fingerprint(folder / "results/predictions.csv")
+        tests = [_test(m, i) for i, m in enumerate(models)]
+        _write(folder / "results/audit.json", {"permutation": tests, "predictions": of})
     return folder
 
 

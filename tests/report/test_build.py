@@ -284,3 +284,10 @@ def test_a_scheme_that_has_no_predictions_is_not_the_main_one(small: Path, tmp_p
     manifest["study"]["validation"]["scheme"] = "site_preserved"
     path.write_text(json.dumps(manifest))
     assert "cross-validation by patient" in words_of(build(copy).read_text("utf-8"))
+
+
+def test_an_audit_of_other_predictions_is_not_shown(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "study", models=("m",), maps=False)
+    table = folder / "results" / "predictions.csv"
+    table.write_text(table.read_text("utf-8") + "\n", encoding="utf-8")
+    assert "Not audited: run phenolens audit" in build(folder).read_text("utf-8")

@@ -156,6 +156,23 @@ def test_annotation_wholly_outside_is_refused_with_both_extents(tmp_path: Path) 
         read_annotation(write(tmp_path, feature(polygon(x=2000))), "Tumor", FRAME)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}), "without an area"),
+        ("[" * 100_000, "nested without end"),
+    ],
+)
+def test_polygons_without_area_and_endless_nesting_are_refused(tmp_path: Path, content: Any, words: str) -> None:
+    with pytest.raises(AnnotationError, match=words):
+        read_annotation(write(tmp_path, content), "Tumor", FRAME)
+
+
+def test_properties_that_are_no_mapping_are_an_object_without_class(tmp_path: Path) -> None:
+    odd = {"type": "Feature", "geometry": polygon(), "properties": "Tumor"}
+    assert read_shapes(write(tmp_path, odd))[0][0].label == "(no class)"
+
+
 def test_gzip_and_byte_order_mark_are_read(tmp_path: Path) -> None:
     text = json.dumps(feature(polygon()))
     packed = tmp_path / "a.geojson.gz"

@@ -183,6 +183,24 @@ def test_missing_file_and_missing_artefact_are_readable_errors(job: SlideJob, tm
         load_prepared(Store(tmp_path / "art"), "0" * 24)
 
 
+def test_what_a_decoder_raises_on_damaged_bytes_is_the_images_own_fault(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    (tmp_path / "a.png").write_bytes(data[:second] + bytes(4) + data[second + 4 :])
+    job = SlideJob(patient="p", image="i", path=str(tmp_path / "a.png"), mpp=0.5)
+    with pytest.raises(ImageError, match="SyntaxError"):
+        prepare(job, RegionSettings(), TileSettings(), QualitySettings(), tmp_path / "artefacts")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux only: a file on which every read fails")
+def test_a_file_on_which_reading_fails_is_the_images_own_fault(tmp_path: Path) -> None:
+    job = SlideJob(patient="p", image="i", path="/proc/self/mem", mpp=0.5)
+    with pytest.raises(ImageError, match="OSError"):
+        prepare(job, RegionSettings(), TileSettings(), QualitySettings(), tmp_path / "artefacts")
+
+
 def test_tissue_none_uses_the_whole_picture(job: SlideJob, tmp_path: Path) -> None:
     store = Store(tmp_path / "art")
     made = load_prepared(store, prepare(job, RegionSettings(tissue="none"), TILES, QUALITY, store.root))

@@ -69,6 +69,18 @@ def test_magnification_becomes_mpp(tmp_path: Path) -> None:
         ("study: sts\n", "study: sts\nexplain: {methods: [atention]}\n", 2, "did you mean 'attention'"),
         ("study: sts\n", "study: sts\nstudy: again\n", 2, "'study' twice"),
         ("target: subtype", "target: subtype, classes: [LMS]", 6, "two or more"),
+        ("study: sts\n", "study: my study\n", 1, "without spaces"),
+        ("study: sts\n", "study: sts\nregion: {min_overlap: 60}\n", 2, "60% is 0.6"),
+        ("{encoder: pathomics}", "pathomics", 5, "keys with values below it"),
+        ("[mean_pool, abmil: {epochs: 5}]", "mean_pool", 7, "a list"),
+        (
+            "[mean_pool, abmil: {epochs: 5}]",
+            "[{abmil: {epochs: 5}, mean_pool: {}}]",
+            7,
+            "abmil, mean_pool in one entry",
+        ),
+        ("[mean_pool, abmil: {epochs: 5}]", "\n- abmil:\n  epochs: 5", 8, "indent its parameters deeper"),
+        ("epochs: 5", "epochs: many", 7, "epochs: int"),
         ("task: {kind", "task {kind", 6, "not YAML"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,12 @@ from phenolens.cohort import split
 from phenolens.core.errors import StudyError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
-from phenolens.core.store import key_of, study_lock, write_json
+from phenolens.core.store import fingerprint, key_of, study_lock, write_json
 from phenolens.core.types import Example, Split
 from phenolens.run import stored_examples
+from phenolens.steps.cohort import read_cohort
 from phenolens.steps.desk import Desk
+from phenolens.steps.records import procedure
 from phenolens.study import Study
 
 
@@ -29,21 +32,16 @@ def audit_study(
 ) -> list[str]:
     """Refit every model on permuted labels; returns a line a model for a person.
 
-    Models that are refitted by the same stand-in are tested once. Raises StudyError when the study has not been run.
+    Models that are refitted by the same stand-in are tested once. The fingerprint of the predictions is kept beside the
+    tests, so that a report never shows them beside the results of another run. Raises StudyError when the study has not
+    been run to its end, or its tables or settings have changed since.
     """
     study = Study.load(folder)
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    splits_file = desk.results / "splits.csv"
-    if not (desk.results / "predictions.csv").exists():
-        raise StudyError(
-            "no finished run",
-            expected="results/predictions.csv",
-            todo=f"phenolens run {folder}",
-            where=str(study.folder),
-        )
     with study_lock(study.folder):
+        _refuse_changed(desk)
         ready, examples = stored_examples(desk)
-        splits = split.read(splits_file)
+        splits = split.read(desk.results / "splits.csv")
         number = permutations or study.audit.permutations
         tests: list[dict[str, Any]] = []
         done: dict[str, dict[str, Any]] = {}
@@ -54,8 +52,21 @@ def audit_study(
                 refit = partial(_refit, examples, splits, model, ready.task(study), desk, refit_all)
                 done[key] = {**refit(permutation_p, permutations=number), "null_run": refit(null_run)}
             tests.append({**done[key], "model": model.name, "refitted": refitted})
-        write_json(desk.results / "audit.json", {"permutation": tests})
+        of = fingerprint(desk.results / "predictions.csv")
+        write_json(desk.results / "audit.json", {"permutation": tests, "predictions": of})
     return [line(test) for test in tests]
+
+
+def _refuse_changed(desk: Desk) -> None:
+    manifest = desk.results / "manifest.json"
+    if not manifest.exists():
+        found, expected = "no finished run", "results/manifest.json"
+    elif json.loads(manifest.read_text("utf-8")).get("procedure") != procedure(desk, read_cohort(desk)):
+        found, expected = "a study that changed since its run", "the tables and settings the results were made with"
+    else:
+        return
+    todo = f"phenolens run {desk.study.folder}, then audit it"
+    raise StudyError(found, expected=expected, todo=todo, where=str(desk.study.folder))
 
 
 def _refit(

@@ -27,6 +27,8 @@ from phenolens.tasks._contract import Task
 
 VERSION = 1
 """Raised when this file comes to give other numbers from the same job."""
+_PLACES = ("encoder_choice", "features_folder")
+"""Of the context what says where things lie: two studies that differ in it alone have the same fits."""
 FINAL = "final"
 """The scheme of a refit on all development patients."""
 
@@ -37,7 +39,8 @@ class FitJob:
 
     `split` None is the refit on all patients given, with `final_split` for stopping and choosing. `upstream` maps each
     unit id to the key of its features and label. `context` is stored beside the weights as it is (encoder identity
-    under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit").
+    under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit"); what of it
+    names a place (`_PLACES`) stays out of the key. `tune` is the share that a final refit keeps for stopping.
     """
 
     model: Choice
@@ -47,10 +50,11 @@ class FitJob:
     upstream: Mapping[str, str]
     seed: int = 0
     context: Mapping[str, Any] = field(default_factory=dict)
+    tune: float = 0.2
 
     def final_or_split(self) -> Split:
         """The split of this job, or the inner one of a final refit."""
-        return self.split or final_split(self.examples, self.task.create(), seed=self.seed)
+        return self.split or final_split(self.examples, self.task.create(), seed=self.seed, tune=self.tune)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +190,7 @@ def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split)
         "task": job.task.identity(),
         "split": [split.name, split.hash],
         "seed": job.seed,
-        "context": dict(job.context),
+        "context": {k: v for k, v in job.context.items() if k not in _PLACES},
         "units": units,
     }
 

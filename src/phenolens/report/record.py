@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.errors import StudyError
+from phenolens.core.store import fingerprint
 from phenolens.core.types import Predictions
 from phenolens.evaluate.folds import HOLDOUT
 
@@ -23,7 +24,8 @@ class Record:
     """Everything the report is made of.
 
     `manifest`, `images` (one row an image), `predictions` and `estimates` are always there; `findings`, `cohort` (the
-    snapshot of the tables), `maps` and `audit` are empty where the run wrote none.
+    snapshot of the tables), `maps` and `audit` are empty where the run wrote none; an audit of other predictions than
+    these is left out.
     """
 
     folder: Path
@@ -113,9 +115,16 @@ def read(folder: Path) -> Record:
         maps=_json(index, folder) if index.exists() else [],
         more={
             **({"cohort": _json(cohort, folder)} if cohort.exists() else {}),
-            **({"audit": _json(audit, folder)} if audit.exists() else {}),
+            **(_audit(audit, folder) if audit.exists() else {}),
         },
     )
+
+
+def _audit(path: Path, folder: Path) -> dict[str, Any]:
+    """The audit, where it is of these predictions."""
+    made = _json(path, folder)
+    fresh = made.get("predictions") == fingerprint(folder / "results" / "predictions.csv")
+    return {"audit": made} if fresh else {}
 
 
 def _json(path: Path, folder: Path) -> Any:

@@ -63,6 +63,13 @@ def read_annotation(path: Path, label: str, frame: Frame, *, offset: tuple[float
     for shape in chosen:
         notes.extend(shape.notes)
     union = shapely.union_all([s.area for s in chosen])
+    if union.is_empty:
+        raise AnnotationError(
+            f"annotation '{label}' without an area",
+            expected="at least one closed polygon",
+            todo="draw the region in QuPath again and export it as GeoJSON",
+            where=str(path),
+        )
     if any(offset):
         union = shapely.affinity.translate(union, *offset)
         notes.append(f"annotation moved by ({offset[0]:g}, {offset[1]:g}) px, the offset of the scanned area")
@@ -134,6 +141,8 @@ def _parse(path: Path) -> Any:
         raise _foreign("XML, as ASAP, Aperio ImageScope and NDP.view write it", path)
     try:
         return json.loads(text)
+    except RecursionError as fault:
+        raise _foreign("JSON nested without end", path) from fault
     except json.JSONDecodeError as fault:
         place = f"line {fault.lineno}, column {fault.colno}: {fault.msg}"
         raise _foreign(f"text that is not JSON ({place}), perhaps cut short", path) from fault
@@ -150,7 +159,8 @@ def _features(node: Any, path: Path) -> Iterator[tuple[dict[str, Any], dict[str,
         yield from _features(node["features"], path)
     elif kind == "Feature":
         if isinstance(node.get("geometry"), dict):
-            yield node["geometry"], node.get("properties") or {}
+            properties = node.get("properties")
+            yield node["geometry"], properties if isinstance(properties, dict) else {}
     elif kind == "GeometryCollection" or (isinstance(kind, str) and "coordinates" in node):
         yield node, {}
     else:

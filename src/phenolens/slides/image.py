@@ -13,7 +13,7 @@ import numpy.typing as npt
 from phenolens.core.errors import ImageError
 from phenolens.core.types import Box, Frame, Rgb
 from phenolens.slides.levels import FINER, Level, Source, TiledSource, TileGrid, nearest_level, reduction
-from phenolens.slides.opening import open_source, resolution
+from phenolens.slides.opening import decoding, open_source, resolution
 from phenolens.slides.resample import SNAP, enlarge, resample
 from phenolens.slides.stored import Tiles
 
@@ -137,11 +137,12 @@ class Slide:
         whole = (left, top, right, bottom) == (x, y, x + width, y + height)
         if not whole and (right == left or bottom == top):
             return np.full((height, width, 3), 255, np.uint8)
-        tiles = self._stored(level)
-        if tiles is None:
-            found = self._source.read_region(level, left, top, right - left, bottom - top)
-        else:
-            found = tiles.read(left, top, right - left, bottom - top, less)
+        with decoding(f"image {self.image}"):
+            tiles = self._stored(level)
+            if tiles is None:
+                found = self._source.read_region(level, left, top, right - left, bottom - top)
+            else:
+                found = tiles.read(left, top, right - left, bottom - top, less)
         if whole:
             return found
         out = np.full((height, width, 3), 255, np.uint8)

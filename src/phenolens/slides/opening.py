@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +21,38 @@ _ANISOTROPIC = 0.02
 _DECLARE = "declare it in the column mpp of the images table (um per px of the finest level; 0.25 at 40x, 0.5 at 20x)"
 
 
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders raise on bytes they did not foresee: tifffile divides by a tag's zero, Pillow raises SyntaxError."""
+
+
+@contextmanager
+def decoding(where: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever a decoder raises in the block as ImageError: one damaged file must never end the run of a cohort."""
+    try:
+        yield
+    except _FAULTS as fault:
+        raise ImageError(
+            f"a file on which its decoder fails ({type(fault).__name__}: {fault})",
+            expected="a complete slide file",
+            todo="copy the file again from the scanner or archive; open it in QuPath to see whether it is damaged",
+            where=str(where),
+        ) from fault
+
+
 def open_source(path: str | os.PathLike[str]) -> tuple[str, Source, Path]:
     """The format's name, the open source and the path. Raises ImageError naming what each format said."""
     where = Path(path)
@@ -24,10 +60,10 @@ def open_source(path: str | os.PathLike[str]) -> tuple[str, Source, Path]:
     plugins = [(name, FORMATS.create(name)) for name in FORMATS.names()]
     said = []
     for name, plugin in sorted(plugins, key=lambda item: (item[1].priority, item[0])):
-        if not plugin.accepts(where):
-            continue
         try:
-            return name, cast(Source, plugin.open(where)), where
+            with decoding(where):
+                if plugin.accepts(where):
+                    return name, cast(Source, plugin.open(where)), where
         except ImageError as fault:
             said.append((name, fault))
     if len(said) == 1:

@@ -19,6 +19,7 @@ from phenolens.core.types import Frame, Region, Rgb
 from phenolens.slides.annotation import Annotation, read_annotation
 from phenolens.slides.contour import contour, save_jpeg, small
 from phenolens.slides.image import Slide, open_slide
+from phenolens.slides.opening import decoding
 from phenolens.slides.quality import QualitySettings, judge, measure
 from phenolens.slides.region import RegionSettings, find_tissue, mm2, polygons, thumbnail_px, whole
 from phenolens.slides.tiles import Grid, TileSettings, cut
@@ -168,14 +169,16 @@ class _Pictures:
 
 def _identity(job: SlideJob, settings: _Settings) -> dict[str, Any]:
     used = job.annotation if settings.region.annotation is not None else None
+    with decoding(job.path):
+        slide, drawn = fingerprint(Path(job.path)), fingerprint(Path(used)) if used else None
     return {
         "plugin": "prepare",
         "version": VERSION,
         "patient": job.patient,
         "image": job.image,
         "mpp": job.mpp,
-        "slide": fingerprint(Path(job.path)),
-        "annotation": fingerprint(Path(used)) if used else None,
+        "slide": slide,
+        "annotation": drawn,
         **settings.identity(),
     }
 

@@ -109,6 +109,7 @@ def freeze_splits(
     else:
         inside = ready if desk.study.validation.scheme == "file" else only(ready, usable)
         splits = draw_splits(desk, inside)
+    desk.reopen()
     split.write(path, splits)
     known = {"cohort": table.snapshot(ready.cohort), "validation": _asked(desk), "usable": sorted(usable)}
     write_json(record, known)

@@ -14,7 +14,7 @@ def context_of(desk: Desk) -> dict[str, Any]:
     encoder = study.encoder()
     return {
         "encoder": None if encoder is None else encoder_identity(encoder),
-        "encoder_choice": None if encoder is None else {"name": encoder.name, "params": dict(encoder.params)},
+        "encoder_choice": None if encoder is None else {"name": encoder.name, "params": study.features.params},
         "features_folder": None if study.features.folder is None else study.features.folder.name,
         "region": study.region.model_dump(mode="json"),
         "tiles": study.tiles.model_dump(mode="json", exclude={"magnification"}) | {"mpp": study.tiles.spacing},

@@ -71,6 +71,18 @@ class Desk:
     def quality(self) -> QualitySettings:
         return QualitySettings(**self.study.quality)
 
+    def sweep(self) -> None:
+        """Remove what a killed run left half written: in the store, in results and beside the study file."""
+        for root in (self.root, self.results):
+            Store(root).sweep()
+        for name in (".holdout_reads.csv.*.part", ".report.html.*.part"):
+            for left in self.study.folder.glob(name):
+                left.unlink(missing_ok=True)
+
+    def reopen(self) -> None:
+        """Results are about to be rewritten: the manifest, without which there is no report, comes back at the end."""
+        (self.results / "manifest.json").unlink(missing_ok=True)
+
     def relative(self, path: Path) -> str:
         """A path as it is written in results: relative to the study's folder."""
         return path.relative_to(self.study.folder).as_posix()

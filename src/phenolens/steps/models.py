@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -71,6 +72,7 @@ def fit_models(
                     upstream={e.unit_id: keys[e.unit_id] for e in inside},
                     seed=desk.study.seed,
                     context=context,
+                    tune=desk.study.validation.tune,
                 )
             )
     fits: list[Fit] = []
@@ -110,9 +112,15 @@ def folder_of(desk: Desk, fit_: Fit) -> Path:
 
 
 def publish_models(desk: Desk, fits: Sequence[Fit]) -> None:
-    """Copy weights and configuration of every fit from the store to results/models."""
-    for one in fits:
-        publish(desk.store, one.key, folder_of(desk, one))
+    """Copy weights and configuration of every fit from the store to results/models; others found there are removed."""
+    folders = {folder_of(desk, one): one for one in fits}
+    for folder, one in folders.items():
+        publish(desk.store, one.key, folder)
+    for stale in (desk.results / "models").glob("*/*"):
+        if stale not in folders:
+            shutil.rmtree(stale)
+            if not any(stale.parent.iterdir()):
+                stale.parent.rmdir()
 
 
 def note_holdout_reads(desk: Desk, fits: Sequence[Fit]) -> list[Finding]:

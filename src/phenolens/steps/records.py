@@ -23,6 +23,7 @@ _VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-i
 
 def write_images(desk: Desk, states: States) -> None:
     """results/images.csv and results/quarantine.csv."""
+    desk.reopen()
     rows, out = [], []
     for image, state in sorted(states.items()):
         row: dict[str, Any] = {
@@ -96,6 +97,12 @@ def study_id(desk: Desk, ready: Ready) -> str:
     return key_of([asked, ready.cohort.fingerprint, [str(x) for x in ready.units["truth"]]])[:12]
 
 
+def procedure(desk: Desk, ready: Ready) -> str:
+    """Changes with a table or a setting that changes predictions; how they are explained and audited does not matter."""
+    asked = desk.study.model_dump(mode="json", exclude={"audit", "explain"})
+    return key_of([asked, ready.cohort.fingerprint])
+
+
 def write_manifest(
     desk: Desk, ready: Ready, splits: Sequence[Split], steps: list[dict[str, Any]], context: Mapping[str, Any]
 ) -> None:
@@ -106,6 +113,7 @@ def write_manifest(
         desk.results / "manifest.json",
         {
             "study_id": study_id(desk, ready),
+            "procedure": procedure(desk, ready),
             "study": study.model_dump(mode="json", exclude=set(_OF_SLIDES) if study.encoder() is None else None),
             "cohort_fingerprint": ready.cohort.fingerprint,
             "target": study.task.target,

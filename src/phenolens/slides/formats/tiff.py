@@ -146,10 +146,10 @@ def _slide_series(file: Any, path: Path) -> Any:
     series = max(file.series, key=lambda s: s.sizes.get("width", 0) * s.sizes.get("height", 0))
     page = series.levels[0].pages[0]
     bits = np.dtype(series.dtype).itemsize * 8
-    if bits != 8 or page.samplesperpixel not in (3, 4) or page.photometric not in (2, 6):
+    if series.dtype != np.uint8 or page.samplesperpixel not in (3, 4) or page.photometric not in (2, 6):
         shape = " x ".join(f"{name} {n}" for name, n in series.sizes.items())
         raise ImageError(
-            f"a TIFF of {bits}-bit samples, {page.samplesperpixel} a px ({shape})",
+            f"a TIFF of {bits}-bit samples ({series.dtype}), {page.samplesperpixel} a px ({shape})",
             expected="an RGB image of 8 bits, as bright-field scanners make them; not fluorescence or raw data",
             todo="export this slide as 8-bit RGB, or leave it out of the images table",
             where=str(path),
