@@ -250,6 +250,17 @@ def test_a_study_by_image_predicts_images_and_splits_patients(tmp_path: Path) ->
     assert (test.groupby("patient")["fold"].nunique() == 1).all()
 
 
+def test_check_says_that_the_weights_of_an_encoder_are_missing(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    write_study(copy, features={"encoder": "uni2-h"})
+    (finding,) = [f for f in check(copy, workers=1, progress=QUIET).findings if f.rule == "encoder-unusable"]
+    assert finding.severity == "error"
+    assert "UNI2-h" in finding.what + finding.todo
+
+
 def test_an_unknown_step_is_refused(finished: Path) -> None:
     with pytest.raises(PhenolensError, match="did you mean 'features'"):
         run_study(finished, until="feature", progress=QUIET)

@@ -46,7 +46,9 @@ class TilesSection(Section):
     mpp: float | None = Field(None, ge=0.05, le=20, description="Micrometres per px of the tiles; 0.5 when not given.")
     magnification: float | None = Field(None, gt=0, le=100, description="Instead of mpp; mpp = 10 / magnification.")
     step_px: int | None = Field(None, ge=1, description="Distance between tiles; the side when not given.")
-    max_per_patient: int | None = Field(2000, ge=1, description="Most tiles of a patient, drawn at random.")
+    max_per_patient: int | None = Field(
+        2000, ge=1, description="Most tiles of a patient, or of an image that is predicted."
+    )
     seed: int = 0
 
     @property

@@ -291,3 +291,13 @@ def test_an_audit_of_other_predictions_is_not_shown(tmp_path: Path) -> None:
     table = folder / "results" / "predictions.csv"
     table.write_text(table.read_text("utf-8") + "\n", encoding="utf-8")
     assert "Not audited: run phenolens audit" in build(folder).read_text("utf-8")
+
+
+def test_under_ten_patients_the_answer_gives_counts_and_claims_nothing(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "four", patients=8, maps=False, audit=False)
+    text = words_of(build(study).read_text("utf-8"))
+    opening = text.split("Read this first")[0]
+    assert "no accuracy is claimed" in opening
+    assert "of 6 patients" in opening
+    assert "balanced accuracy" not in opening
+    assert "too few for any claim" in text

@@ -76,7 +76,7 @@ def run_all(
                     item = next(source)
                 except StopIteration:
                     break
-                waiting.append((item, pool.submit(_guarded, function, item)))
+                waiting.append((item, _submit(pool, function, item)))
             if not waiting:
                 return
             item, future = waiting.popleft()
@@ -86,7 +86,7 @@ def run_all(
                 pool.shutdown(wait=False, cancel_futures=True)
                 outcome = _alone(function, item)
                 pool = _pool(count)
-                waiting = deque((i, pool.submit(_guarded, function, i)) for i, _ in waiting)
+                waiting = deque((i, _submit(pool, function, i)) for i, _ in waiting)
             yield outcome
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -173,6 +173,18 @@ def _guarded(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         return Outcome(item, function(item), None)
     except PhenolensError as error:
         return Outcome(item, None, error)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item
+) -> Future[Outcome[Item, Result]]:
+    """The item's future; where the pool has just lost a worker, one that says so, and the item is tried again."""
+    try:
+        return pool.submit(_guarded, function, item)
+    except BrokenProcessPool as fault:
+        lost: Future[Outcome[Item, Result]] = Future()
+        lost.set_exception(fault)
+        return lost
 
 
 def _alone(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Result]:

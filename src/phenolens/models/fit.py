@@ -39,8 +39,8 @@ class FitJob:
 
     `split` None is the refit on all patients given, with `final_split` for stopping and choosing. `upstream` maps each
     unit id to the key of its features and label. `context` is stored beside the weights as it is (encoder identity
-    under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit"); what of it
-    names a place (`_PLACES`) stays out of the key. `tune` is the share that a final refit keeps for stopping.
+    under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit"); what
+    of it names a place (`_PLACES`) stays out of the key. `tune` is the share that a final refit keeps for stopping.
     """
 
     model: Choice

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from phenolens.evaluate.curves import confusion
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.report import words
 from phenolens.report.names import Names
@@ -15,6 +16,8 @@ from phenolens.report.tables import headline, no_information, whole
 
 SMALL = 100
 """Patients below which the page says that the study is small."""
+FEW = 10
+"""Patients below which the answer gives counts only: the floor under every AUC holds for the claim, too."""
 NEAR_PERFECT = 0.98
 """Macro AUC from which the page asks to look for a leak first."""
 
@@ -51,7 +54,21 @@ def answer(record: Record, names: Names) -> list[str]:
     return [first, *_results(record, names)]
 
 
+def _counts_only(record: Record) -> list[str]:
+    """Right predictions of each model, for cohorts so small that no figure of merit is claimed."""
+    table = confusion(record.of_scheme(record.main))
+    told = []
+    for model in record.models:
+        mine = table[table["model"] == model]
+        right = int(mine[mine["truth"] == mine["predicted"]]["units"].sum())
+        told.append(f"{model} {right} of {words.count(int(mine['units'].sum()), record.unit)}")
+    few = words.count(counts(record)["patients"], "patient")
+    return [f"Right predictions: {'; '.join(told)}.", f"With {few} this is an exercise: no accuracy is claimed."]
+
+
 def _results(record: Record, names: Names) -> list[str]:
+    if counts(record)["patients"] < FEW:
+        return _counts_only(record)
     name = headline(record)
     rows = whole(record, record.main)
     rows = rows[rows["metric"] == name]
@@ -149,6 +166,9 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
             said.append((str(finding["severity"]), words.sentence(text)))
     for test in record.tests:
         said += _from_test(test)
+    if n["patients"] < FEW:
+        text = f"{words.count(n['patients'], 'patient')}: too few for any claim; read counts, not shares or intervals."
+        said.append(("warning", text))
     said += _too_good(record)
     if n["n_sites"] < 3:
         found = words.count(n["n_sites"], "site") if n["n_sites"] else "no known site"

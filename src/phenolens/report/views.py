@@ -13,6 +13,7 @@ from phenolens.report import figures, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, model_name
+from phenolens.report.story import FEW, counts
 from phenolens.report.tables import headline, no_information, whole
 
 MOST_SLIDES = 60
@@ -23,7 +24,9 @@ _NOT_USED = ("quarantined", "excluded", "missing")
 
 
 def overview(record: Record, album: Album) -> str:
-    """The headline metric of every model and scheme with its interval; empty where nothing can be estimated."""
+    """The headline metric of every model and scheme with its interval; empty where nothing can be claimed."""
+    if counts(record)["patients"] < FEW:
+        return ""
     name = headline(record)
     told: list[tuple[str, str, dict[Any, Any]]] = []
     for scheme in record.schemes:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from phenolens.core.compute import default_workers, run_all
-from phenolens.core.errors import PhenolensError
+from phenolens.core.errors import FeatureError, PhenolensError
 from phenolens.core.types import Finding
+from phenolens.features.extract import encoder_identity
 from phenolens.slides.image import open_slide
 from phenolens.slides.prepare import SlideJob, annotation_of
 from phenolens.slides.region import RegionSettings
@@ -51,7 +52,9 @@ def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
         findings, costs = _features_elsewhere(desk, ready, jobs)
     else:
         findings, headers = _headers(desk, jobs)
-        costs = _cost(desk, headers)
+        missing = _weights(desk)
+        findings += missing
+        costs = [] if missing else _cost(desk, headers)
     counts = ready.units["truth"].value_counts()
     schemes = [desk.study.validation.scheme, *desk.study.validation.also]
     lines = [
@@ -60,6 +63,18 @@ def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
         f"models {', '.join(c.name for c in desk.study.model_choices())} under {', '.join(schemes)}",
     ]
     return findings, lines + costs
+
+
+def _weights(desk: Desk) -> list[Finding]:
+    """A finding when the encoder's weights are not on this machine."""
+    encoder = desk.study.encoder()
+    assert encoder is not None, "the study names an encoder"
+    try:
+        encoder_identity(encoder)
+    except FeatureError as error:
+        what = f"found {error.found}, expected {error.expected}"
+        return [Finding(rule="encoder-unusable", severity="error", what=what, todo=error.todo, where=error.where)]
+    return []
 
 
 def _headers(desk: Desk, jobs: Sequence[SlideJob]) -> tuple[list[Finding], dict[str, list[Header]]]:

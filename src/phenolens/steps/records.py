@@ -98,7 +98,7 @@ def study_id(desk: Desk, ready: Ready) -> str:
 
 
 def procedure(desk: Desk, ready: Ready) -> str:
-    """Changes with a table or a setting that changes predictions; how they are explained and audited does not matter."""
+    """Changes with a table, or a setting other than how predictions are explained and audited."""
     asked = desk.study.model_dump(mode="json", exclude={"audit", "explain"})
     return key_of([asked, ready.cohort.fingerprint])
 

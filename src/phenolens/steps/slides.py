@@ -128,15 +128,16 @@ def usable(states: States) -> frozenset[str]:
 
 
 def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
-    """Draw at most `max_per_patient` tiles of each patient over all of the patient's slides."""
-    patients: dict[str, list[ImageState]] = {}
-    for state in states.values():
+    """Draw at most `max_per_patient` tiles over a patient's slides, or of each image where images are predicted."""
+    whole = desk.study.task.unit == "patient"
+    together: dict[str, list[ImageState]] = {}
+    for image, state in states.items():
         if state.status == "used":
-            patients.setdefault(state.job.patient, []).append(state)
+            together.setdefault(state.job.patient if whole else image, []).append(state)
     jobs: list[ExtractJob] = []
-    for patient, slides in sorted(patients.items()):
+    for name, slides in sorted(together.items()):
         counts = {s.job.image: s.tiles for s in slides}
-        rows = draw(counts, desk.tiles.max_per_patient, seed=desk.tiles.seed, patient=patient)
+        rows = draw(counts, desk.tiles.max_per_patient, seed=desk.tiles.seed, patient=name)
         for state in slides:
             chosen = tuple(int(r) for r in rows[state.job.image])
             state.tiles_used = len(chosen)
