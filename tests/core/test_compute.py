@@ -59,6 +59,15 @@ def test_a_worker_that_dies_costs_only_its_own_item() -> None:
     assert "died" in str(outcomes[2].error)
 
 
+def test_a_worker_that_dies_while_the_next_item_is_awaited_costs_only_its_own_item() -> None:
+    def source() -> Iterator[int]:
+        yield 2
+        time.sleep(3)
+        yield 4
+
+    assert [o.result for o in run_all(_die_on_two, source(), workers=1)] == [None, 4]
+
+
 def test_a_programming_error_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
         list(run_all(_bug, [1], workers=1))

@@ -175,9 +175,7 @@ def _guarded(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Re
         return Outcome(item, None, error)
 
 
-def _submit(
-    pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item
-) -> Future[Outcome[Item, Result]]:
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Item], Result], item: Item) -> Future[Outcome[Item, Result]]:
     """The item's future; where the pool has just lost a worker, one that says so, and the item is tried again."""
     try:
         return pool.submit(_guarded, function, item)
