@@ -159,7 +159,7 @@ def report(
 @app.command()
 def audit(
     folder: Folder,
-    permutations: Annotated[int | None, typer.Option(min=19, help="Label permutations; default: the study's.")] = None,
+    permutations: Annotated[int | None, typer.Option(min=199, help="Label permutations; default: the study's.")] = None,
     refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
     pseudonyms: Pseudonyms = False,
     workers: Workers = None,

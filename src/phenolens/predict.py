@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from phenolens.core.errors import ImageError, ModelError, PhenolensError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import EXPLAINERS, Choice
-from phenolens.core.store import Store, atomic, canonical
+from phenolens.core.store import Store, atomic, canonical, fingerprint
 from phenolens.core.types import Example, Part
 from phenolens.explain.draw import overlay
 from phenolens.explain.heatmaps import heatmaps
@@ -184,7 +184,8 @@ def _refuse_stain(thumbnail: np.ndarray[Any, Any], made: Prepared) -> None:
 def _features(
     job: SlideJob, key: str, made: Prepared, setting: Setting, root: Path, workers: int | None, progress: Progress
 ) -> BagFile:
-    rows = draw({job.image: len(made.xy)}, setting.tiles.max_per_patient, seed=setting.tiles.seed, patient=job.patient)
+    content = fingerprint(Path(job.path))
+    rows = draw({job.image: len(made.xy)}, setting.tiles.max_per_patient, seed=setting.tiles.seed, patient=content)
     ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]))
     outcome = next(iter(extract([ask], setting.encoder, root, workers=workers, progress=progress)))
     return bag_file(Store(root), outcome.unwrap())

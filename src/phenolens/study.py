@@ -106,7 +106,7 @@ class ExplainSection(Section):
 class AuditSection(Section):
     """How the null is drawn by phenolens audit."""
 
-    permutations: int = Field(199, ge=19)
+    permutations: int = Field(199, ge=199)
 
 
 class Study(Section):

@@ -230,3 +230,14 @@ def test_frozen_section_without_resolution_is_refused_with_how_to_declare_it(rea
     path = real_data / "slides" / "histolab" / "svs-images" / "tcga-cr-7395-01a-01-ts1.svs"
     with pytest.raises(ImageError, match="mpp"):
         prepare(SlideJob(patient="P", image="I", path=str(path)), REGION, TileSettings(), QUALITY, tmp_path)
+
+
+def test_a_new_version_of_the_format_prepares_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phenolens.slides.formats.folder import plugin
+
+    Image.fromarray(np.full((300, 300, 3), (180, 90, 170), np.uint8)).save(tmp_path / "a.png")
+    job = SlideJob(patient="P", image="a", path=str(tmp_path / "a.png"), mpp=0.5)
+    settings = (RegionSettings(), TileSettings(), QualitySettings())
+    before = prepared_key(job, *settings)
+    monkeypatch.setattr(plugin, "version", plugin.version + 1)
+    assert prepared_key(job, *settings) != before

@@ -84,6 +84,13 @@ def open_source(path: str | os.PathLike[str]) -> tuple[str, Source, Path]:
     )
 
 
+def formats_for(path: Path) -> dict[str, int]:
+    """Name and version of every format that would try the file; part of the keys of what is read from it."""
+    plugins = {name: FORMATS.create(name) for name in FORMATS.names()}
+    with decoding(path):
+        return {name: plugin.version for name, plugin in plugins.items() if plugin.accepts(path)}
+
+
 def resolution(source: Source, declared: float | None, where: Path) -> tuple[tuple[float, float], tuple[str, ...]]:
     """um per level-0 px as (x, y), and notes: the declared one if any, else the file's.
 

@@ -19,7 +19,7 @@ from phenolens.core.types import Frame, Region, Rgb
 from phenolens.slides.annotation import Annotation, read_annotation
 from phenolens.slides.contour import contour, save_jpeg, small
 from phenolens.slides.image import Slide, open_slide
-from phenolens.slides.opening import decoding
+from phenolens.slides.opening import decoding, formats_for
 from phenolens.slides.quality import QualitySettings, judge, measure
 from phenolens.slides.region import RegionSettings, find_tissue, mm2, polygons, thumbnail_px, whole
 from phenolens.slides.tiles import Grid, TileSettings, cut
@@ -178,6 +178,7 @@ def _identity(job: SlideJob, settings: _Settings) -> dict[str, Any]:
         "image": job.image,
         "mpp": job.mpp,
         "slide": slide,
+        "formats": formats_for(Path(job.path)),
         "annotation": drawn,
         **settings.identity(),
     }

@@ -124,27 +124,28 @@ def publish_models(desk: Desk, fits: Sequence[Fit]) -> None:
 
 
 def note_holdout_reads(desk: Desk, fits: Sequence[Fit]) -> list[Finding]:
-    """Keep count of the procedures that have read the locked test set; more than one a model is a warning."""
+    """Keep count of the runs that have read the locked test set; a second one, by any model, is a warning."""
     path = desk.study.folder / "holdout_reads.csv"
-    now = pd.DataFrame(
-        [{"model": f.model.name, "fit": f.key} for f in fits if f.split is not None and f.split.scheme == "holdout"]
-    )
-    if now.empty:
+    held = [f for f in fits if f.split is not None and f.split.scheme == "holdout"]
+    if not held:
         return []
-    known = pd.read_csv(path, dtype=str) if path.exists() else now.iloc[:0]
-    table = pd.concat([known, now]).drop_duplicates(ignore_index=True)
-    if len(table) > len(known):
+    known = pd.read_csv(path, dtype={"model": str, "fit": str}) if path.exists() else None
+    read = 1 if known is None else int(known["read"].max()) + 1
+    seen = set() if known is None else set(known["fit"])
+    new = pd.DataFrame([{"read": read, "model": f.model.name, "fit": f.key} for f in held if f.key not in seen])
+    table = pd.concat([t for t in (known, new) if t is not None and len(t)], ignore_index=True)
+    if len(new):
         write_csv(path, table)
-    counts = table.groupby("model")["fit"].count()
-    again = [f"{model} ({n} times)" for model, n in counts.items() if n > 1]
-    if not again:
+    read = table["read"].nunique()
+    if read == 1:
         return []
+    told = "; ".join(f"{n}: {', '.join(sorted(rows['model']))}" for n, rows in table.groupby("read"))
     return [
         Finding(
             rule="holdout-read-again",
             severity="warning",
-            what="the locked holdout was predicted by more than one version of a procedure: " + ", ".join(again),
-            todo="report the first result; a holdout read again is no longer a test set",
+            what=f"the locked holdout was read {read} times, each by other models or settings ({told})",
+            todo="report the first result; a holdout that was used to choose is no longer a test set",
             where=path.name,
         )
     ]
