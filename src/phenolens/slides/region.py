@@ -95,15 +95,17 @@ def find_tissue(thumbnail: Rgb, frame: Frame) -> Tissue:
     threshold = _threshold(usable)
     mask = ((stain > threshold) | _mesh(density, um)) & ~(ink.pen | ink.dark)
     speck = min(_SPECK_MM2 * 1e6 / um**2, _SPECK_SHARE * mask.size)
-    mask = drop_small(mask, speck)
+    stained, mask = mask, drop_small(mask, speck)
     mask = ~drop_small(~mask, min(_HOLE_MM2 * 1e6 / um**2, _HOLE_SHARE * mask.size)) & ~(ink.pen | ink.dark)
     mask = drop_small(mask, speck)
     if not mask.any():
         strongest = float(usable.max()) if usable.size else 0.0
+        largest = np.bincount(ndimage.label(stained)[0].ravel())[1:].max(initial=0) * um**2 * 1e-6
         raise ImageError(
-            f"no tissue: the strongest stain on the slide is {strongest:.3f} of optical density",
+            f"no tissue: the strongest stain is {strongest:.3f} of optical density, the largest stained area "
+            f"{largest:.2g} mm2",
             expected=f"stained tissue above {threshold:.3f} on at least {speck * um**2 * 1e-6:.2g} mm2",
-            todo="look at the slide; if it is right and merely faint, set region: {tissue: none}",
+            todo="check the slide and its mpp; if it is right and merely faint or small, set region: {tissue: none}",
         )
     return Tissue(area=outline(mask, frame), mask=mask, ink=ink, threshold=threshold, scale=scale)
 

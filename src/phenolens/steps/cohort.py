@@ -124,6 +124,17 @@ def _asked(desk: Desk) -> dict[str, Any]:
     return asked
 
 
+def _draw_after_quarantine(desk: Desk, ready: Ready, inside: Ready) -> list[Split]:
+    try:
+        return draw_splits(desk, inside)
+    except SplitError as error:
+        lost = sorted(set(ready.cohort.patients.index) - set(inside.cohort.patients.index))
+        if lost:
+            shown = ", ".join(lost[:8]) + (", …" if len(lost) > 8 else "")
+            error.todo += f"; {len(lost)} patients have no usable image (see results/quarantine.csv): {shown}"
+        raise
+
+
 def _still_valid(
     desk: Desk, ready: Ready, usable: frozenset[str], known: dict[str, Any], *, extend: bool
 ) -> tuple[Ready, list[Split]]:
