@@ -64,9 +64,11 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     cohorts.refuse(cohorts.foreseen(desk, whole))
 
     states = slides.prepare_slides(desk, whole)
-    if not slides.usable(states):
+    if new_splits:
+        cohorts.archive(desk.results)
+    if not (desk.results / "splits.csv").exists():
         records.write_images(desk, states)
-    ready, splits = cohorts.freeze_splits(desk, whole, slides.usable(states), extend=extend, new_splits=new_splits)
+    ready, splits = cohorts.freeze_splits(desk, whole, slides.usable(states), extend=extend)
     records.write_images(desk, states)
     findings = cohorts.static_findings(desk, ready, splits)
     records.write_findings(desk, findings)

@@ -86,9 +86,7 @@ def draw_splits(desk: Desk, ready: Ready) -> list[Split]:
     return split.make(ready.cohort, ready.labels, scheme_of(desk), needs_tune=needs_tune(desk), images_labels=by_image)
 
 
-def freeze_splits(
-    desk: Desk, ready: Ready, usable: frozenset[str], *, extend: bool, new_splits: bool
-) -> tuple[Ready, list[Split]]:
+def freeze_splits(desk: Desk, ready: Ready, usable: frozenset[str], *, extend: bool) -> tuple[Ready, list[Split]]:
     """The splits on disk and the patients they are made of; made from the usable patients when there are none.
 
     A changed cohort, or a patient who became usable since, is named and refused unless told what to do. A split file
@@ -102,8 +100,6 @@ def freeze_splits(
             where=str(desk.study.folder),
         )
     path, record = desk.results / "splits.csv", desk.results / "cohort.json"
-    if new_splits:
-        archive(desk.results)
     if path.exists() and record.exists():
         inside, splits = _still_valid(desk, ready, usable, json.loads(record.read_text("utf-8")), extend=extend)
     else:
