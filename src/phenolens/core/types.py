@@ -297,19 +297,6 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """One number of the evaluation; `value` is None when it is not estimable and `note` says why."""
-
-    metric: str
-    value: float | None
-    interval: Interval | None
-    n_patients: int
-    n_events: int | None = None
-    subgroup: str = "all"
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Heatmap:
     """Scores of one image's instances for one prediction.
 

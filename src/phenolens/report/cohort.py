@@ -118,11 +118,6 @@ def findings(record: Record, names: Names) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: _SEVERITY.index(r["severity"]) if r["severity"] in _SEVERITY else 3)
 
 
-def statuses(record: Record) -> dict[str, int]:
-    """How many images have each status."""
-    return {str(k): int(v) for k, v in record.images["status"].value_counts().items()}
-
-
 def shown_split(record: Record) -> Table:
     """Every split with its sizes and its hash."""
     table = Table("Splits", ["scheme", "repeat", "fold", "train", "tune", "test", "hash"])

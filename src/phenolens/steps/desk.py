@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from phenolens.cohort.table import Tables
-from phenolens.core.errors import ModelError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic
@@ -107,10 +106,3 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table whole or not at all, the same bytes for the same content."""
     with atomic(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")
-
-
-def only_row(table: pd.DataFrame, what: str) -> pd.Series:
-    """The single row of a table; anything else is a fault of ours and said so."""
-    if len(table) != 1:
-        raise ModelError(f"{len(table)} rows for {what}", expected="one", todo="run the study again")
-    return table.iloc[0]
