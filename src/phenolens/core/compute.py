@@ -11,12 +11,13 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
+from phenolens.core import sharing
 from phenolens.core.errors import ImageError, PhenolensError
 
 Item = TypeVar("Item")
@@ -56,7 +57,7 @@ def devices() -> list[str]:
 
 def run_all(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
-) -> Iterator[Outcome[Item, Result]]:
+) -> Generator[Outcome[Item, Result], None, None]:
     """`function` on every item in worker processes; outcomes in the order of the items, at most 2 a worker under way.
 
     With `workers=0` everything runs in this process, which is what tests and debuggers want.
@@ -89,7 +90,7 @@ def run_all(
                 waiting = deque((i, _submit(pool, function, i)) for i, _ in waiting)
             yield outcome
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=bool(waiting), cancel_futures=True)
 
 
 def stream(
@@ -103,19 +104,21 @@ def stream(
     """Read in CPU processes, encode in one process a device; neither waits for the other. Outcomes in item order.
 
     `make_encoder(device)` runs once in each encoder process and returns the function from what was read to the result.
+    What was read reaches it in shared memory: arrays in it must not be kept.
     """
     lanes = [_Lane(make_encoder, place) for place in on or devices()]
-    waiting: deque[tuple[Item, PhenolensError | None, Any, _Lane]] = deque()
+    waiting: deque[tuple[_Errand[Item], PhenolensError | None, Any, _Lane]] = deque()
+    errands = _Errands(items)
+    reading = run_all(_ReadToShare(read), errands, workers=workers)
 
     def finish() -> Outcome[Item, Result]:
-        item, error, ticket, lane = waiting.popleft()
-        if error is None:
-            done = lane.result(ticket)
-            return Outcome(item, done.result, done.error)
-        return Outcome(item, None, error)
+        errand, error, ticket, lane = waiting.popleft()
+        done = lane.result(ticket) if error is None else Outcome(None, None, error)
+        errands.over(errand)
+        return Outcome(errand.item, done.result, done.error)
 
     try:
-        for turn, read_outcome in enumerate(run_all(read, items, workers=workers)):
+        for turn, read_outcome in enumerate(reading):
             lane = lanes[turn % len(lanes)]
             ticket = lane.submit(read_outcome.result) if read_outcome.error is None else None
             waiting.append((read_outcome.item, read_outcome.error, ticket, lane))
@@ -126,6 +129,46 @@ def stream(
     finally:
         for lane in lanes:
             lane.pool.shutdown(wait=False, cancel_futures=True)
+        reading.close()
+        errands.close()
+
+
+@dataclass(frozen=True)
+class _Errand(Generic[Item]):
+    """An item to read, and the name of the block of shared memory that what is read goes into."""
+
+    name: str
+    item: Item
+
+
+class _Errands(Generic[Item]):
+    """Gives each item its block's name and frees the block when the item is over, or when everything is."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = items
+        self._open: set[str] = set()
+
+    def __iter__(self) -> Iterator[_Errand[Item]]:
+        stem = f"phenolens-{os.getpid()}-{id(self) & 0xFFFFFF:x}"
+        for number, item in enumerate(self._items):
+            self._open.add(f"{stem}-{number}")
+            yield _Errand(f"{stem}-{number}", item)
+
+    def over(self, errand: _Errand[Item]) -> None:
+        sharing.discard(errand.name)
+        self._open.discard(errand.name)
+
+    def close(self) -> None:
+        for name in self._open:
+            sharing.discard(name)
+
+
+@dataclass(frozen=True)
+class _ReadToShare(Generic[Item]):
+    read: Callable[[Item], Any]
+
+    def __call__(self, errand: _Errand[Item]) -> sharing.Parcel:
+        return sharing.pack(self.read(errand.item), errand.name)
 
 
 class _Lane:
@@ -222,5 +265,8 @@ def _start_encoder(make_encoder: Callable[[str], Callable[[Any], Any]], device: 
     _ENCODER.append(make_encoder(device))
 
 
-def _encode(payload: Any) -> Outcome[Any, Any]:
-    return _guarded(_ENCODER[0], payload)
+def _encode(parcel: sharing.Parcel) -> Outcome[Any, Any]:
+    try:
+        return Outcome(None, sharing.apply(_ENCODER[0], parcel), None)
+    except PhenolensError as error:
+        return Outcome(None, None, error)
