@@ -157,9 +157,10 @@ def _from_file(name: str, base: Path) -> type[Any]:
 
 
 FORMATS = Door("format", "phenolens.slides.formats")
+SCAN_FORMATS = Door("scan_format", "phenolens.scans.formats")
 ENCODERS = Door("encoder", "phenolens.features.encoders")
 TASKS = Door("task", "phenolens.tasks")
 MODELS = Door("model", "phenolens.models.zoo")
 METRICS = Door("metric", "phenolens.evaluate.metrics")
 EXPLAINERS = Door("explainer", "phenolens.explain.methods")
-DOORS = {f"{door.kind}s": door for door in (ENCODERS, MODELS, TASKS, METRICS, FORMATS, EXPLAINERS)}
+DOORS = {f"{door.kind}s": door for door in (ENCODERS, MODELS, TASKS, METRICS, FORMATS, SCAN_FORMATS, EXPLAINERS)}

@@ -127,10 +127,39 @@ class Bag:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """One image's crop, as networks in three dimensions read it.
+
+    x is (c, z, y, x) float32; mask is (z, y, x) bool or None; frame (in mm) is that of the crop; recipe is the key of
+    how it was made.
+    """
+
+    x: FloatArray
+    mask: npt.NDArray[np.bool_] | None
+    frame: Frame
+    recipe: str
+
+    def __post_init__(self) -> None:
+        grid = self.frame.shape[::-1]
+        if self.x.ndim != 4 or self.x.shape[1:] != grid or (self.mask is not None and self.mask.shape != grid):
+            raise FeatureError(
+                f"a volume of shape {self.x.shape}" + ("" if self.mask is None else f" with mask {self.mask.shape}"),
+                expected=f"(c, z, y, x) with z, y, x = {grid}, as its frame says",
+                todo="extract the volume of this image again",
+            )
+
+
 class BagSource(Protocol):
     """Where a bag is read from when it is needed, so that a cohort is never whole in memory."""
 
     def load(self) -> Bag: ...
+
+
+class VolumeSource(Protocol):
+    """Where a volume is read from when it is needed."""
+
+    def load(self) -> Volume: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +173,48 @@ class Loaded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """A volume that is already in memory, as a source."""
+
+    volume: Volume
+
+    def load(self) -> Volume:
+        return self.volume
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
-    """One named image of an example; `source` is None when the image is absent."""
+    """One named image of an example (a slide by its id, a scan by its sequence); `source` is None when it is absent."""
 
     name: str
     image: str
-    source: BagSource | None
+    source: BagSource | VolumeSource | None
+
+    @property
+    def present(self) -> bool:
+        return self.source is not None
 
     def load(self) -> Bag | None:
-        return None if self.source is None else self.source.load()
+        """The bag, or None when the image is absent. Raises ModelError where the part is a volume."""
+        held = None if self.source is None else self.source.load()
+        if isinstance(held, Volume):
+            raise ModelError(
+                f"a volume in part {self.name!r}, image {self.image!r}",
+                expected="a bag of features",
+                todo="choose a model that reads volumes, or an encoder that makes bags; see phenolens list",
+            )
+        return held
+
+    def volume(self) -> Volume | None:
+        """The volume, or None when the image is absent. Raises ModelError where the part is a bag."""
+        held = None if self.source is None else self.source.load()
+        if isinstance(held, Bag):
+            raise ModelError(
+                f"a bag of features in part {self.name!r}, image {self.image!r}",
+                expected="a volume",
+                todo="choose the encoder 'volume', or a model that reads bags; see phenolens list",
+            )
+        return held
 
 
 @dataclass(frozen=True, kw_only=True)

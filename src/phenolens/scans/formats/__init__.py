@@ -1,0 +1,1 @@
+"""Scan formats: the file name is the name of the format."""
