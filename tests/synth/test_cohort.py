@@ -127,7 +127,7 @@ def test_unknown_recipe_is_refused_with_the_nearest() -> None:
     with pytest.raises(StudyError, match="did you mean 'sts-subtypes'"):
         design_for("sts-subtype")
     with pytest.raises(StudyError, match="no synthetic cohort"):
-        demo_overrides("liver-mri")
+        demo_overrides("brain-mri")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
-"""A synthetic cohort on disk: slides, QuPath annotations, tables and the truth, as real files."""
+"""A synthetic cohort on disk: slides or scans, annotations or masks, tables and the truth, as real files."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,19 +9,49 @@ from pathlib import Path
 from typing import Any
 
 from phenolens.core.compute import run_all
-from phenolens.core.errors import StoreError
+from phenolens.core.errors import StoreError, StudyError, nearest
 from phenolens.core.progress import Progress
 from phenolens.core.store import key_of, write_json, write_text
+from phenolens.synth import design as slide_design
 from phenolens.synth import people, slides
 from phenolens.synth.annotation import geojson
-from phenolens.synth.design import Design, demo_overrides, design_for
+from phenolens.synth.design import Design
 from phenolens.synth.outline import Area
 from phenolens.synth.people import Person, SynthSlide
+from phenolens.synth.scan_design import ScanDesign, scan_demo_overrides, scan_design_for, scan_designs
+from phenolens.synth.scans import VERSION as SCANS_VERSION
+from phenolens.synth.scans import make_scans
 from phenolens.synth.scene import Scene
+from phenolens.synth.tables import csv_text
 
-__all__ = ["Design", "demo_overrides", "design_for", "make"]
+__all__ = ["Design", "ScanDesign", "demo_overrides", "design_for", "make"]
 
 _VERSION = 1
+
+
+def design_for(recipe: str, **overrides: Any) -> Design | ScanDesign:
+    """The cohort that shows a recipe; any field can be overridden.
+
+    Raises StudyError for a recipe that has no synthetic cohort, ValueError for an impossible design.
+    """
+    scans = scan_designs()
+    if recipe in scans:
+        return scan_design_for(recipe, **overrides)
+    known = [*slide_design.recipes(), *scans]
+    if recipe not in known:
+        raise StudyError(
+            f"no synthetic cohort for recipe {recipe!r}{nearest(recipe, known)}",
+            expected=f"one of {', '.join(known)}",
+            todo="choose one of these",
+        )
+    return slide_design.design_for(recipe, **overrides)
+
+
+def demo_overrides(recipe: str) -> dict[str, dict[str, Any]]:
+    """What to change in the recipe's study.yaml for its synthetic cohort: section -> key -> value."""
+    if isinstance(design_for(recipe), ScanDesign):
+        return scan_demo_overrides()
+    return slide_design.demo_overrides(recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +65,30 @@ class _Job:
     tile: int
 
 
-def make(folder: Path, design: Design, *, workers: int | None = None, progress: Progress | None = None) -> Path:
+def make(
+    folder: Path, design: Design | ScanDesign, *, workers: int | None = None, progress: Progress | None = None
+) -> Path:
     """Write the cohort into `folder` and return it; a cohort of the same design that is already there is kept.
 
-    Writes slides/*.svs, annotations/*.geojson, patients.csv, images.csv (paths relative to the folder) and, last,
-    truth.json: the design, what each patient's tumour is made of, and the planted faults. The same design gives the
-    same bytes whatever the number of workers. Raises StoreError when the folder holds a cohort of another design.
+    Writes the images, what is drawn on them, patients.csv, images.csv (paths relative to the folder), for scans also
+    lesions.csv, and, last, truth.json: the design, what each patient's tumour is made of, and the planted faults. The
+    same design gives the same bytes whatever the number of workers. Raises StoreError when the folder holds a cohort of
+    another design.
     """
-    key = key_of([_VERSION, asdict(design)])
+    scans = isinstance(design, ScanDesign)
+    key = key_of(["scans", SCANS_VERSION, asdict(design)] if scans else [_VERSION, asdict(design)])
     if _is_there(folder, key):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
+    told = progress or Progress("quiet")
+    if isinstance(design, ScanDesign):
+        make_scans(folder, design, key, workers, told)
+    else:
+        _make_slides(folder, design, key, workers, told)
+    return folder
+
+
+def _make_slides(folder: Path, design: Design, key: str, workers: int | None, progress: Progress) -> None:
     cohort = people.draw(design)
     jobs = [
         _Job(folder=folder, patient=p.patient, site=design.sites[p.site], slide=s, tile=design.tile)
@@ -55,14 +96,13 @@ def make(folder: Path, design: Design, *, workers: int | None = None, progress: 
         for s in p.slides
     ]
     shares: dict[str, float] = {}
-    with (progress or Progress("quiet")).step("Drawing synthetic slides", len(jobs), "slides") as step:
+    with progress.step("Drawing synthetic slides", len(jobs), "slides") as step:
         for outcome in run_all(_write_slide, jobs, workers=workers):
             shares[outcome.item.slide.image] = outcome.unwrap()
             step.advance()
-    write_text(folder / "patients.csv", _csv(_patients(design, cohort)))
-    write_text(folder / "images.csv", _csv(_images(design, cohort)))
+    write_text(folder / "patients.csv", csv_text(_patients(design, cohort)))
+    write_text(folder / "images.csv", csv_text(_images(design, cohort)))
     write_json(folder / "truth.json", {"key": key, **_truth(design, cohort, shares)})
-    return folder
 
 
 def _is_there(folder: Path, key: str) -> bool:
@@ -100,14 +140,6 @@ def _write_slide(job: _Job) -> float:
         classes["Stroma"] = scene.shape.tissue.difference(scene.shape.tumour)
     write_text(job.folder / "annotations" / f"{image}.geojson", geojson(classes, plan.scanner.mpp))
     return scene.shape.share
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _patients(design: Design, cohort: Iterable[Person]) -> list[dict[str, Any]]:

@@ -68,7 +68,8 @@ class Design:
 _SARCOMAS = ("storiform", "fascicles", "biphasic", "herringbone")
 
 
-def _recipes() -> dict[str, Design]:
+def recipes() -> dict[str, Design]:
+    """The cohort that shows each recipe for slides."""
     diagnoses = ("liposarcoma", "leiomyosarcoma", "synovial sarcoma", "MPNST")
     return {
         "sts-subtypes": Design(
@@ -97,7 +98,7 @@ def design_for(recipe: str, **overrides: Any) -> Design:
 
     Raises StudyError for a recipe that has no synthetic cohort, ValueError for an impossible design.
     """
-    known = _recipes()
+    known = recipes()
     if recipe not in known:
         raise StudyError(
             f"no synthetic cohort for recipe {recipe!r}{nearest(recipe, known)}",
