@@ -180,7 +180,7 @@ def audit(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
-    images: Annotated[list[Path], typer.Argument(help="Slides of one patient or more.")],
+    images: Annotated[list[Path], typer.Argument(help="Slides; for a model of scans one table like images.csv.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions and maps.")],
     mpp: Annotated[float | None, typer.Option(help="Micrometres per px, where the file does not say.")] = None,
     annotation: Annotated[Path | None, typer.Option(help="QuPath GeoJSON, when the study used one.")] = None,

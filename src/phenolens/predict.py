@@ -21,6 +21,7 @@ from phenolens.explain.heatmaps import heatmaps
 from phenolens.features.bagfile import BagFile
 from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract
 from phenolens.models.predict import Stored, check_fit, load_model
+from phenolens.predict_scans import predict_scans
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
@@ -54,7 +55,7 @@ def setting_of(stored: Stored, base: Path) -> Setting:
     chosen = context.get("encoder_choice")
     if chosen is None:
         raise ModelError(
-            f"a model fitted on features made elsewhere ({context.get('features_folder')})",
+            f"a model fitted on features made elsewhere ({context.get('features_folder') or 'a table'})",
             expected="a model whose features phenolens made",
             todo="fit the study with features: {encoder: ...} to predict slides",
         )
@@ -92,6 +93,8 @@ def predict_images(
     progress = progress or Progress()
     base = study_folder(model)
     stored = load_model(model, base=base)
+    if "scan" in stored.config["context"]:
+        return Predicted(*_scans(stored, images, out, base, progress))
     setting = setting_of(stored, base)
     _refuse_encoder(stored, setting, model)
     rows: list[dict[str, Any]] = []
@@ -114,6 +117,20 @@ def predict_images(
     write_csv(out / "predictions.csv", pd.DataFrame(rows))
     refused = sum("refused" in row for row in rows)
     return Predicted((*lines, f"written to {out / 'predictions.csv'}"), refused)
+
+
+def _scans(
+    stored: Stored, tables: Sequence[Path], out: Path, base: Path, progress: Progress
+) -> tuple[tuple[str, ...], int]:
+    """A model of scans reads one table of images: which sequence a file is, and where its mask lies, stand there."""
+    if len(tables) != 1 or tables[0].suffix.lower() not in (".csv", ".xlsx", ".parquet"):
+        raise ModelError(
+            f"{', '.join(t.name for t in tables[:5])} for a model of scans",
+            expected="one table with the columns patient, path, sequence and mask",
+            todo="list the scans as in the study's images.csv, and give that table",
+        )
+    lines, refused = predict_scans(stored, tables[0], out, base=base, progress=progress)
+    return tuple(lines), refused
 
 
 def _names(images: Sequence[Path]) -> list[str]:
@@ -204,7 +221,8 @@ def _maps(
     written = []
     for method in EXPLAINERS.names():
         explainer = EXPLAINERS.create(method)
-        if explainer.needs is not None and explainer.needs not in offers:
+        on_bags = getattr(explainer, "reads", "bag") == "bag"
+        if not on_bags or (explainer.needs is not None and explainer.needs not in offers):
             continue
         (heatmap,) = heatmaps(stored.fitted, example, method, target, classes[target])
         path = out / "maps" / f"{job.image}-{method}.jpg"

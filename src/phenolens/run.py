@@ -10,10 +10,11 @@ from phenolens.core.progress import Progress
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import maps, models, records, slides
+from phenolens.steps import evidence, maps, models, records, rooms
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
+from phenolens.steps.states import usable
 from phenolens.study import Study
 
 STOPS = ("tiles", "features", "splits", "models")
@@ -63,12 +64,13 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         return _images_alone(desk, whole, until)
     cohorts.refuse(cohorts.foreseen(desk, whole))
 
-    states = slides.prepare_slides(desk, whole)
+    room = rooms.room_of(desk)
+    states = room.prepare_images(desk, whole)
     if new_splits:
         cohorts.archive(desk.results)
     if not (desk.results / "splits.csv").exists():
         records.write_images(desk, states)
-    ready, splits = cohorts.freeze_splits(desk, whole, slides.usable(states), extend=extend)
+    ready, splits = cohorts.freeze_splits(desk, whole, usable(states), extend=extend)
     records.write_images(desk, states)
     findings = cohorts.static_findings(desk, ready, splits)
     records.write_findings(desk, findings)
@@ -76,11 +78,11 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     if until == "splits":
         return Done(False, f"splits: {desk.results / 'splits.csv'}")
 
-    bags = slides.extract_features(desk, whole, states)
+    sources = room.extract_features(desk, whole, states)
     records.write_images(desk, states)
 
-    context = context_of(desk)
-    examples, keys, empty = models.make_examples(desk, ready, states, bags)
+    context = context_of(desk, ready)
+    examples, keys, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
     findings += models.note_holdout_reads(desk, fits)
     predictions = models.gather(desk, ready, fits)
@@ -90,6 +92,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     if until == "models":
         return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
 
+    evidence.write_evidence(desk, fits, predictions, examples)
     maps.draw_maps(desk, fits, predictions, examples, states)
     records.write_manifest(desk, ready, splits, records.flow(whole, states, empty, len(examples)), context)
     return Done(True)
@@ -98,10 +101,11 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
 def _images_alone(desk: Desk, whole: Ready, until: str) -> Done:
     """Tiles or features and no more: neither needs splits, so a handful of slides can be looked at."""
     cohorts.refuse(list(whole.findings))
-    states = slides.prepare_slides(desk, whole)
-    said = "tiles"
+    room = rooms.room_of(desk)
+    states = room.prepare_images(desk, whole)
+    said = "tiles" if desk.study.reads == "slide" else "regions"
     if until == "features":
-        said = f"features of {len(slides.extract_features(desk, whole, states))} images"
+        said = f"features of {len(room.extract_features(desk, whole, states))} images"
     records.write_images(desk, states)
     return Done(False, f"{said}: {desk.results / 'images.csv'}")
 
@@ -109,9 +113,10 @@ def _images_alone(desk: Desk, whole: Ready, until: str) -> Done:
 def stored_examples(desk: Desk) -> tuple[Ready, list[Example]]:
     """Cohort and examples of a finished run, from stored artefacts; nothing is written to results."""
     ready = cohorts.read_cohort(desk)
-    states = slides.prepare_slides(desk, ready)
-    bags = slides.extract_features(desk, ready, states)
-    return ready, models.make_examples(desk, ready, states, bags)[0]
+    room = rooms.room_of(desk)
+    states = room.prepare_images(desk, ready)
+    parts = room.parts_of(desk, ready, room.extract_features(desk, ready, states))
+    return ready, models.make_examples(desk, ready, states, parts)[0]
 
 
 def check(folder: Path | str, *, workers: int | None = None, progress: Progress | None = None) -> Checked:

@@ -7,106 +7,29 @@ and what to do; all faults are named at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from phenolens.core.errors import PhenolensError, StudyError, nearest
 from phenolens.core.registry import ENCODERS, EXPLAINERS, MODELS, TASKS, Choice
+from phenolens.sections import (
+    AuditSection,
+    ExplainSection,
+    FeaturesSection,
+    RegionSection,
+    ScanSection,
+    Section,
+    TaskSection,
+    TilesSection,
+    ValidationSection,
+)
 from phenolens.studyfile import Fault, Place, faults_of, parse, refusal
 
 FILE = "study.yaml"
 SCHEMA = "study.schema.json"
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of the study file; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RegionSection(Section):
-    """Which part of a slide is used."""
-
-    tissue: Literal["otsu", "none"] = Field("otsu", description="How tissue is found; none takes the whole image.")
-    annotation: str | None = Field(None, description="Class of the QuPath annotation to stay inside, e.g. Tumor.")
-    annotation_origin: Literal["qupath", "slide"] = Field(
-        "qupath", description="Where coordinates start: the scanned area, as QuPath counts, or the slide's corner."
-    )
-    min_overlap: Share = Field(0.6, description="Least share of a tile inside the region.")
-    min_annotation_share: Share | None = Field(None, description="Slides with less tissue annotated are left out.")
-
-
-class TilesSection(Section):
-    """How the region is cut into tiles."""
-
-    size_px: int = Field(224, ge=16, le=4096, description="Side of a tile in px.")
-    mpp: float | None = Field(None, ge=0.05, le=20, description="Micrometres per px of the tiles; 0.5 when not given.")
-    magnification: float | None = Field(None, gt=0, le=100, description="Instead of mpp; mpp = 10 / magnification.")
-    step_px: int | None = Field(None, ge=1, description="Distance between tiles; the side when not given.")
-    max_per_patient: int | None = Field(
-        2000, ge=1, description="Most tiles of a patient, or of an image that is predicted."
-    )
-    seed: int = 0
-
-    @property
-    def spacing(self) -> float:
-        """Micrometres per px."""
-        if self.mpp is not None:
-            return self.mpp
-        return 0.5 if self.magnification is None else 10 / self.magnification
-
-
-class FeaturesSection(BaseModel):
-    """Which features: an encoder with its parameters, or a folder of ready-made feature files."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    encoder: str | None = Field(None, description="Name of an encoder; see phenolens list encoders.")
-    folder: Path | None = Field(None, description="Folder of TRIDENT, CLAM or STAMP feature files, read in place.")
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-class TaskSection(Section):
-    """What is predicted."""
-
-    kind: str = "classification"
-    target: str = Field(description="Column with the label, in the patients table (or the images table).")
-    unit: Literal["patient", "image"] = Field("patient", description="What one prediction is about.")
-    classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
-
-
-class ValidationSection(Section):
-    """How patients are partitioned; see phenolens.cohort.split."""
-
-    scheme: Literal["patient_kfold", "leave_one_site_out", "site_preserved", "one_patient_per_class", "file"] = (
-        "patient_kfold"
-    )
-    folds: int = Field(5, ge=2)
-    repeats: int = Field(1, ge=1)
-    also: tuple[Literal["patient_kfold", "leave_one_site_out", "site_preserved", "one_patient_per_class"], ...] = ()
-    holdout: str | None = Field(None, description="Condition on patients who are predicted once, at the end.")
-    tune: float = Field(0.2, gt=0, lt=0.5, description="Share of the training patients kept for stopping and choosing.")
-    seed: int = 0
-    file: Path | None = Field(None, description="Your own splits, for scheme: file.")
-
-
-class ExplainSection(Section):
-    """Which maps are drawn."""
-
-    methods: tuple[str, ...] = ("attention", "occlusion")
-    slides: int = Field(12, ge=0, description="Most slides with a map.")
-    tiles: int = Field(6, ge=1, description="Top tiles shown a map.")
-
-
-class AuditSection(Section):
-    """How the null is drawn by phenolens audit."""
-
-    permutations: int = Field(199, ge=199)
 
 
 class Study(Section):
@@ -116,10 +39,12 @@ class Study(Section):
     recipe: str | None = None
     patients: Path = Path("patients.csv")
     images: Path = Path("images.csv")
+    lesions: Path | None = Field(None, description="One row a lesion, for task.unit: lesion.")
     where: str | None = Field(None, description="Condition on the patients table, e.g. histology != 'other'.")
     region: RegionSection = RegionSection()
     tiles: TilesSection = TilesSection()
-    quality: dict[str, float | None] = Field({}, description="Thresholds of slide quality; null switches one off.")
+    scan: ScanSection = ScanSection()
+    quality: dict[str, float | None] = Field({}, description="Thresholds of image quality; null switches one off.")
     features: FeaturesSection
     task: TaskSection
     models: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(min_length=1)
@@ -137,8 +62,18 @@ class Study(Section):
     def path(self, relative: Path) -> Path:
         return (self._folder / relative).resolve()
 
+    @property
+    def reads(self) -> Literal["slide", "scan", "folder", "table"]:
+        """What the features are made from: slides or scans by an encoder, or made elsewhere."""
+        if self.features.table is not None:
+            return "table"
+        encoder = self.encoder()
+        if encoder is None:
+            return "folder"
+        return "scan" if ENCODERS.plugin(encoder.name, base=self._folder)[0].reads == "scan" else "slide"
+
     def encoder(self) -> Choice | None:
-        """The encoder asked for; None when features are read from a folder."""
+        """The encoder asked for; None when features are read from a folder or a table."""
         if self.features.encoder is None:
             return None
         params = self.features.params
@@ -202,9 +137,13 @@ def _impossible(study: Study) -> list[Fault]:
     if region.min_annotation_share is not None and region.annotation is None:
         place = ("region", "min_annotation_share")
         faults.append((place, "a least annotated share without an annotation", "region.annotation", "name the class"))
-    if (features.encoder is None) == (features.folder is None):
-        what = "both encoder and folder" if features.encoder else "neither encoder nor folder"
-        faults.append((("features",), what, "one of them", "name an encoder, or the folder of feature files"))
+    given = [name for name in ("encoder", "folder", "table") if getattr(features, name) is not None]
+    if len(given) != 1:
+        what = f"both {' and '.join(given)}" if given else "neither encoder nor folder nor table"
+        faults.append((("features",), what, "one of them", "name an encoder, or the files of features made elsewhere"))
+    if (study.task.unit == "lesion") != (study.lesions is not None):
+        what = f"task.unit {study.task.unit} with lesions {study.lesions}"
+        faults.append((("task", "unit"), what, "unit: lesion and lesions: lesions.csv", "give both, or neither"))
     if (checks.scheme == "file") != (checks.file is not None):
         place = ("validation", "scheme" if checks.scheme == "file" else "file")
         faults.append(
@@ -217,45 +156,90 @@ def _impossible(study: Study) -> list[Fault]:
     classes = study.task.classes
     if classes and len(set(classes)) < max(2, len(classes)):
         faults.append((("task", "classes"), f"classes {list(classes)}", "two or more, each once", "correct the list"))
-    return faults + _made_elsewhere(study) + _wrong_plugins(study)
+    wrong = _wrong_plugins(study)
+    if wrong or len(given) != 1:
+        return faults + wrong
+    return faults + _made_elsewhere(study) + _other_kind(study) + _wrong_quality(study)
+
+
+_OF_KIND = {"slide": ("region", "tiles", "quality"), "scan": ("scan", "quality"), "folder": (), "table": ()}
+"""The sections that settle how each kind of image is read; beside the others they would silently do nothing."""
+
+
+def _other_kind(study: Study) -> list[Fault]:
+    """Sections that this study's kind of image does not use."""
+    faults: list[Fault] = []
+    kind = study.reads
+    what = {"slide": "slides", "scan": "scans", "folder": "features.folder", "table": "features.table"}[kind]
+    for name in ("region", "tiles", "scan", "quality"):
+        if name in study.model_fields_set and name not in _OF_KIND[kind]:
+            allowed = ", ".join(_OF_KIND[kind]) or "what the files hold"
+            todo = f"remove {name}: nothing of it is used"
+            faults.append(((name,), f"{name} in a study of {what}", allowed, todo))
+    return faults
 
 
 def _made_elsewhere(study: Study) -> list[Fault]:
-    """What cannot stand beside a folder of features: what it asks of slides would be silently left undone."""
-    if study.features.folder is None or study.features.encoder is not None:
-        return []
+    """Parameters beside a folder of features or a table of them."""
+    known = {"folder": ("tile_um", "tile_px_level0"), "table": ("drop_incomplete_columns", "ignore")}.get(study.reads)
     faults: list[Fault] = []
-    for name in ("region", "tiles", "quality"):
-        if name in study.model_fields_set:
-            todo = f"remove {name}: it is settled where the features were made"
-            faults.append(((name,), f"{name} beside features.folder", "tiles as the feature files hold them", todo))
-    known = ("tile_um", "tile_px_level0")
-    for key, value in study.features.params.items():
+    for key, value in study.features.params.items() if known else ():
         place, found = ("features", key), f"features.{key}: {value!r}"
-        if key not in known:
+        if known and key not in known:
             todo = f"correct or remove it{nearest(key, known)}"
-            faults.append((place, found, f"folder, {' or '.join(known)}", todo))
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            faults.append((place, found, f"{study.reads}, {' or '.join(known)}", todo))
+        elif study.reads == "folder" and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
+        ):
             faults.append((place, found, "the side of a tile, above 0", "correct the value"))
     return faults
 
 
+def _wrong_quality(study: Study) -> list[Fault]:
+    """Thresholds and intensity settings that do not exist for this kind of image."""
+    if study.reads == "slide":
+        from phenolens.slides.quality import QualitySettings
+
+        return _unknown("quality", study.quality, QualitySettings)
+    if study.reads == "scan":
+        from phenolens.scans.intensity import IntensitySettings
+        from phenolens.scans.quality import ScanQualitySettings
+
+        faults = _unknown("quality", study.quality, ScanQualitySettings)
+        faults += _unknown("scan.intensity", study.scan.intensity, IntensitySettings)
+        if not faults:
+            try:
+                IntensitySettings(**study.scan.intensity)
+            except (PhenolensError, ValueError) as fault:
+                place = ("scan", "intensity")
+                faults.append((place, f"intensity {study.scan.intensity}", "settings that go together", str(fault)))
+        return faults
+    return []
+
+
+def _unknown(section: str, given: Mapping[str, Any], settings: type[Any]) -> list[Fault]:
+    known = [f.name for f in fields(settings)]
+    place = tuple(section.split("."))
+    return [
+        (
+            (*place, key),
+            f"unknown key '{section}.{key}'",
+            f"one of {', '.join(known)}",
+            f"correct or remove it{nearest(key, known)}",
+        )
+        for key in given
+        if key not in known
+    ]
+
+
 def _wrong_plugins(study: Study) -> list[Fault]:
     """Names and parameters that the registry refuses."""
-    from dataclasses import fields
-
-    from phenolens.slides.quality import QualitySettings
-
     faults: list[Fault] = []
+    makes = "bag"
     for i, entry in enumerate(study.models):
         if not isinstance(entry, str) and len(entry) != 1:
             todo = "begin each model with its own '-', its parameters as {abmil: {epochs: 30}} or indented deeper"
             faults.append((("models", i), f"{', '.join(entry)} in one entry", "one model an entry", todo))
-    known = [f.name for f in fields(QualitySettings)]
-    for key in study.quality:
-        if key not in known:
-            todo = f"correct or remove it{nearest(key, known)}"
-            faults.append((("quality", key), f"unknown key 'quality.{key}'", f"one of {', '.join(known)}", todo))
     choices: list[tuple[Place, Choice]] = [(("models", i), c) for i, c in enumerate(study.model_choices())]
     names = [c.name for _, c in choices]
     for i, (place, choice) in enumerate(list(choices)):
@@ -270,9 +254,13 @@ def _wrong_plugins(study: Study) -> list[Fault]:
         except PhenolensError as error:
             faults.append((place, error.found, error.expected, error.todo))
             continue
-        if choice.kind == "encoder" and made.reads != "slide":
-            todo = "choose another; see phenolens list encoders"
-            faults.append((place, f"encoder '{choice.name}' reads {made.reads}s", "an encoder for slides", todo))
+        if choice.kind == "encoder":
+            makes = made.makes
+    for place, choice in choices:
+        if choice.kind == "model" and not faults and choice.create().reads not in (makes, "any"):
+            reads = choice.create().reads
+            todo = f"choose an encoder that makes {reads}s, or another model; see phenolens list"
+            faults.append((place, f"model '{choice.name}', which reads {reads}s", f"a model that reads {makes}s", todo))
     if study.task.kind not in TASKS.names():
         todo = f"correct it{nearest(study.task.kind, TASKS.names())}"
         faults.append((("task", "kind"), f"task '{study.task.kind}'", f"one of {', '.join(TASKS.names())}", todo))

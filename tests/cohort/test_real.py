@@ -9,7 +9,7 @@ import pytest
 
 from phenolens.cohort.check import static
 from phenolens.cohort.split import Scheme, make
-from phenolens.cohort.table import Tables, image_labels, labels, load, read_table, units
+from phenolens.cohort.table import Tables, labels, load, read_table, unit_labels, units
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_osteosarcoma_tiles_make_a_cohort_of_four_cases(osteosarcoma: Tables) ->
 
 def test_osteosarcoma_splits_keep_each_class_in_training(osteosarcoma: Tables) -> None:
     cohort, _ = load(osteosarcoma)
-    by_image = image_labels(cohort, osteosarcoma)
+    by_image = unit_labels(cohort, osteosarcoma)
     assert by_image is not None
     strata = labels(cohort, osteosarcoma)
     splits = make(cohort, strata, Scheme(folds=4), images_labels=by_image)

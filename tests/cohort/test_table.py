@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from phenolens.cohort.table import Tables, image_labels, labels, load, units
+from phenolens.cohort.table import Tables, labels, load, unit_labels, units
 from phenolens.core.errors import CohortError
 from phenolens.core.types import Finding
 
@@ -40,7 +40,7 @@ def test_labels_and_units_of_patients(write: Write) -> None:
     tables = write(images=IMAGES + "P1,s5.svs\n")
     cohort, _ = load(tables)
     assert labels(cohort, tables).to_dict() == {"P1": "LMS", "P2": "SS", "P3": "LMS", "P4": "SS"}
-    assert image_labels(cohort, tables) is None
+    assert unit_labels(cohort, tables) is None
     frame = units(cohort, tables)
     assert list(frame.columns) == ["unit_id", "patient", "site", "truth", "images"]
     assert frame.iloc[0].tolist() == ["P1", "P1", "A", "LMS", ("s1", "s5")]
@@ -51,7 +51,7 @@ def test_labels_and_units_of_images(write: Write) -> None:
     tables = write(images=images, target="label", unit="image")
     cohort, _ = load(tables)
     assert labels(cohort, tables).to_dict() == {"P1": "x+y", "P2": "x", "P3": "y", "P4": "x"}
-    by_image = image_labels(cohort, tables)
+    by_image = unit_labels(cohort, tables)
     assert by_image is not None
     assert by_image["s5"] == "y"
     assert units(cohort, tables).iloc[1].tolist() == ["s5", "P1", "A", "y", ("s5",)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from phenolens.core.types import Bag, Frame, Loaded
-from phenolens.features.examples import examples
+from phenolens.features.examples import examples, slide_parts
 
 
 def bag(value: float) -> Loaded:
@@ -27,7 +27,9 @@ UNITS = pd.DataFrame(
 
 
 def test_an_example_holds_all_bags_of_its_unit_in_order() -> None:
-    made, without = examples(UNITS, {"i2": bag(2), "i1": bag(1), "i3": bag(3), "i5": bag(5)}, "subtype")
+    made, without = examples(
+        UNITS, slide_parts(UNITS, {"i2": bag(2), "i1": bag(1), "i3": bag(3), "i5": bag(5)}), "subtype"
+    )
     assert without == []
     assert [e.unit_id for e in made] == ["p1", "p2", "p3"]
     assert [[p.name for p in e.parts] for e in made] == [["i1", "i2"], ["i3"], ["i5"]]
@@ -37,6 +39,6 @@ def test_an_example_holds_all_bags_of_its_unit_in_order() -> None:
 
 
 def test_a_unit_without_any_bag_is_named_not_filled() -> None:
-    made, without = examples(UNITS, {"i3": bag(3)}, "subtype")
+    made, without = examples(UNITS, slide_parts(UNITS, {"i3": bag(3)}), "subtype")
     assert [e.patient for e in made] == ["p2"]
     assert without == ["p1", "p3"]

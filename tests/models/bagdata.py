@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from phenolens.core.registry import MODELS
 from phenolens.core.types import Bag, Example, Frame, Loaded, Part, Split
 
 CLASSES = ("A", "B")
+OF_BAGS = [name for name in MODELS.names() if MODELS.plugin(name)[0].reads == "bag"]
+"""Models that read bags; those of volumes have examples of their own in `volumedata`."""
 FRAME = Frame(shape=(1000, 1000), spacing=(0.5, 0.5), origin=(0.0, 0.0), unit="um")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bagdata import bag, shifted
+from bagdata import OF_BAGS, bag, shifted
 from safetensors.numpy import load
 
 from phenolens.core.errors import ModelError
@@ -27,7 +27,7 @@ EXAMPLES = shifted(45, classes=CLASSES)
 TEST, TUNE, TRAIN = EXAMPLES[:12], EXAMPLES[12:21], EXAMPLES[21:]
 
 
-@pytest.fixture(scope="module", params=MODELS.names())
+@pytest.fixture(scope="module", params=OF_BAGS)
 def model(request: pytest.FixtureRequest) -> Any:
     return MODELS.create(request.param)
 

@@ -111,9 +111,9 @@ def test_the_answer_tells_other_sites_and_the_holdout(page: str) -> None:
 
 def test_a_result_close_to_perfect_asks_to_look_for_a_leak(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", models=("m", "n", "o", "p", "q"), patients=60, maps=False)
-    assert "is rare on real slides: look for a leak" in words_of(build(folder).read_text("utf-8"))
+    assert "is rare on real images: look for a leak" in words_of(build(folder).read_text("utf-8"))
     low = write_study(tmp_path / "low", models=("m",), patients=60, maps=False)
-    assert "is rare on real slides" not in words_of(build(low).read_text("utf-8"))
+    assert "is rare on real images" not in words_of(build(low).read_text("utf-8"))
 
 
 def test_leave_one_site_out_can_be_the_main_scheme(study: Path, tmp_path: Path) -> None:

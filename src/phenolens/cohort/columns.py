@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from phenolens.cohort.faults import Log, did_you_mean, listed, place, rows_of
-from phenolens.cohort.reading import TEXT_COLUMNS, Sheet, is_code, missing
+from phenolens.cohort.reading import Sheet, is_code, missing
 from phenolens.core.types import Severity
 
 _DATE_NAME = re.compile(r"^(t0|acquired|dob)$|date|datum")
@@ -75,7 +75,7 @@ def missing_columns(sheet: Sheet, wanted: Iterable[str], log: Log) -> None:
 
 def check_columns(sheet: Sheet, log: Log, *, skip: Iterable[str] = ()) -> None:
     """Find mixed types, infinite numbers and dates in two formats in all columns but names and `skip`."""
-    left_out = TEXT_COLUMNS | set(skip)
+    left_out = sheet.text | set(skip)
     for column in (str(c) for c in sheet.cells.columns if c not in left_out):
         cells = sheet.cells[column]
         cells = cells[~cells.map(missing)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,33 @@ from phenolens.core.types import Cohort
 
 _WHOLE = 64 * 2**20
 _PATHS = ("path", "annotation")
+_SCAN_PATHS = ("path", "mask")
+_MARKS = ("file", "mask_file")
 _Row = Mapping[str, Any]
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as JSON-able mappings: holes are None, of paths only the file name is kept."""
+def records(frame: pd.DataFrame, *, paths: Sequence[str] = _PATHS) -> list[dict[str, Any]]:
+    """The rows as JSON-able mappings: holes are None, of `paths` only the file name is kept."""
     rows = frame.to_dict("records")
-    return [{str(k): _plain(str(k), v) for k, v in row.items()} for row in rows]
+    return [{str(k): _plain(str(k), v, paths) for k, v in row.items()} for row in rows]
 
 
-def _plain(column: str, value: Any) -> Any:
+def content(cohort: Cohort) -> dict[str, Any]:
+    """Every cell of the tables, JSON-able: patients, images and, where they are the units, lesions."""
+    made = {
+        "patients": records(cohort.patients.reset_index()),
+        "images": records(cohort.images, paths=_SCAN_PATHS if _of_scans(cohort.images) else _PATHS),
+    }
+    if cohort.lesions is not None:
+        made["lesions"] = records(cohort.lesions, paths=_SCAN_PATHS)
+    return made
+
+
+def _of_scans(images: pd.DataFrame) -> bool:
+    return "kind" in images and bool((images["kind"] == "scan").any())
+
+
+def _plain(column: str, value: Any, paths: Sequence[str]) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     value = value.item() if hasattr(value, "item") else value
@@ -33,19 +50,37 @@ def _plain(column: str, value: Any) -> Any:
         return str(value)
     if isinstance(value, float) and value.is_integer() and column != "mpp":
         return int(value)
-    return Path(value).name if column in _PATHS else value
+    return Path(value).name if column in paths else value
 
 
 def snapshot(cohort: Cohort) -> dict[str, Any]:
-    """A JSON-able picture of the cohort: every cell of both tables and a mark of every image file.
+    """A JSON-able picture of the cohort: every cell of its tables and a mark of every image and mask file.
 
     The mark is the content fingerprint of files up to 64 MiB and the size of larger ones; None where no file is.
     """
-    patients = {str(row["patient"]): _without(row, "patient") for row in records(cohort.patients.reset_index())}
-    marks = [_mark(Path(p)) for p in cohort.images["path"]]
-    rows = zip(records(cohort.images), marks, strict=True)
-    images = {str(row["image"]): {**_without(row, "image"), "file": mark} for row, mark in rows}
-    return {"fingerprint": cohort.fingerprint, "patients": patients, "images": images}
+    held = content(cohort)
+    made: dict[str, Any] = {"fingerprint": cohort.fingerprint}
+    made["patients"] = {str(row["patient"]): _without(row, "patient") for row in held["patients"]}
+    images = [_without(row, "image") for row in held["images"]]
+    _add_marks(images, "file", cohort.images["path"])
+    if _of_scans(cohort.images):
+        _add_marks(images, "mask_file", cohort.images["mask"])
+    made["images"] = dict(zip((str(row["image"]) for row in held["images"]), images, strict=True))
+    if cohort.lesions is not None:
+        lesions = held["lesions"]
+        _add_marks(lesions, "mask_file", cohort.lesions["mask"])
+        made["lesions"] = {_lesion(row): _without(_without(row, "lesion"), "patient") for row in lesions}
+    return made
+
+
+def _add_marks(rows: Sequence[dict[str, Any]], key: str, paths: Iterable[str | None]) -> None:
+    for row, path in zip(rows, paths, strict=True):
+        row[key] = None if path is None else _mark(Path(path))
+
+
+def _lesion(row: _Row) -> str:
+    """How a row of the lesions table is called."""
+    return f"{row['lesion']} of {row['patient']}" + ("" if row["image"] is None else f" on {row['image']}")
 
 
 def difference(before: Mapping[str, Any], cohort: Cohort) -> list[str]:
@@ -65,6 +100,15 @@ def difference(before: Mapping[str, Any], cohort: Cohort) -> list[str]:
     for image in sorted(set(was) & set(are)):
         who = f"image {image} of {are[image]['patient']}"
         said += [f"{who}: {change}" for change in _changes(was[image], are[image])]
+    return said + _lesions_changed(before.get("lesions"), now.get("lesions"))
+
+
+def _lesions_changed(before: Mapping[str, _Row] | None, now: Mapping[str, _Row] | None) -> list[str]:
+    if before is None or now is None:
+        return [] if before is now else [f"the lesions table {'came' if before is None else 'went'}"]
+    said = _came_and_went("lesion", list(before), list(now)) + _columns("lesions", before, now)
+    for lesion in sorted(set(before) & set(now)):
+        said += [f"lesion {lesion}: {change}" for change in _changes(before[lesion], now[lesion])]
     return said
 
 
@@ -93,8 +137,8 @@ def _columns(table: str, before: Mapping[str, _Row], now: Mapping[str, _Row]) ->
     if not before or not now:
         return []
     old, new = (set(next(iter(rows.values()))) for rows in (before, now))
-    said = [f"column {c} added to the {table} table" for c in sorted(new - old)]
-    return said + [f"column {c} removed from the {table} table" for c in sorted(old - new)]
+    said = [f"column {c} added to the {table} table" for c in sorted(new - old - set(_MARKS))]
+    return said + [f"column {c} removed from the {table} table" for c in sorted(old - new - set(_MARKS))]
 
 
 def _changes(before: _Row, now: _Row) -> list[str]:
@@ -103,12 +147,11 @@ def _changes(before: _Row, now: _Row) -> list[str]:
         a, b = before[key], now[key]
         if a == b:
             continue
-        if key == "file" and a is not None and b is not None:
-            said.append("file content changed")
-        elif key == "file":
-            said.append("the file is missing now" if b is None else "the file is there now")
-        elif key in _PATHS:
-            said.append(f"{key} changed from {_shown(a)} to {_shown(b)}")
+        noun = "mask" if key == "mask_file" else key
+        if key in _MARKS and a is not None and b is not None:
+            said.append(f"{noun} content changed")
+        elif key in _MARKS:
+            said.append(f"the {noun} is {'missing' if b is None else 'there'} now")
         elif key == "patient":
             said.append(f"moved from patient {a} to {b}")
         else:

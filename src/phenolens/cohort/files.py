@@ -65,17 +65,20 @@ def check_missing(images: pd.DataFrame, table: str, column: str, log: Log) -> No
     )
 
 
-def check_twice(images: pd.DataFrame, table: str, log: Log) -> None:
+def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
     """Refuse one file in two rows, and equal files of two patients; warn of equal files of one patient.
+
+    Several series of one folder of scans are told apart by the column `series`.
 
     Content is compared only among files of equal size, first by their ends and middle, then by fingerprint.
     """
     real = images["path"].map(lambda p: str(Path(p).resolve()))
-    for path, rows in images.groupby(real).groups.items():
+    series = images["series"].fillna("") if kind == "scan" else ""
+    for _, rows in images.groupby(real + "\0" + series).groups.items():
         if len(rows) > 1:
             who = sorted(set(images.loc[rows, "patient"]))
             log.fault(
-                f"the same file twice: {Path(str(path)).name} of {_patients(who)}",
+                f"the same file twice: {Path(real[rows[0]]).name} of {_patients(who)}",
                 expected="every file in one row",
                 todo="remove or correct the other rows; a file of two patients would be trained and tested on",
                 where=place(table, rows, "path"),

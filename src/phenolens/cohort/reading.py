@@ -31,17 +31,21 @@ _NUMBER = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d+)?")
 _CODE = re.compile(r"[+-]?0\d+([.]\d*)?")
 _NOT_FINITE = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity"})
 _SPREADSHEET_ERRORS = frozenset({"#REF!", "#DIV/0!", "#VALUE!", "#NAME?", "#NUM!", "#NULL!"})
-_PATHS = frozenset({"path", "annotation"})
+_PATHS = frozenset({"path", "annotation", "mask"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """One table: `cells` are stripped strings indexed by row number (header = row 1); `comma` is the decimal mark."""
+    """One table: `cells` are stripped strings indexed by row number (header = row 1); `comma` is the decimal mark.
+
+    The columns of `text` are names, whatever their cells look like.
+    """
 
     name: str
     cells: pd.DataFrame
     comma: bool = False
     notes: tuple[str, ...] = ()
+    text: frozenset[str] = TEXT_COLUMNS
 
     def number(self, cell: str) -> float | None:
         """The number a cell holds (infinite where it says so), or None where it holds none."""
@@ -53,7 +57,7 @@ class Sheet:
 
     def _column(self, name: str) -> pd.Series[Any]:
         cells = self.cells[name]
-        if name in TEXT_COLUMNS:
+        if name in self.text:
             return cells.where(cells != "", other=None)
         empty = cells.map(missing)
         numbers = cells[~empty].map(self.number)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.cohort.faults import counted, did_you_mean, listed
+from phenolens.cohort.lesions import owners
 from phenolens.cohort.patients import UNKNOWN
 from phenolens.cohort.sites import preserved
 from phenolens.core.errors import SplitError
@@ -90,7 +91,10 @@ class Roster:
 
 
 def roster(cohort: Cohort, labels: pd.Series[str], images_labels: pd.Series[str] | None = None) -> Roster:
-    """The labelled patients of a cohort; `images_labels` (image -> class) tells what a stratum such as 'A+B' holds."""
+    """The labelled patients of a cohort; `images_labels` tells what a stratum such as 'A+B' holds.
+
+    It is image -> class, or PATIENT/LESION -> class where the label stands by lesion.
+    """
     named = {str(p): str(c) for p, c in labels.items()}
     strangers = sorted(set(named) - set(cohort.patients.index))
     if strangers:
@@ -98,7 +102,7 @@ def roster(cohort: Cohort, labels: pd.Series[str], images_labels: pd.Series[str]
         raise SplitError(found, expected="labels of the cohort's patients", todo="make the labels from this cohort")
     classes = {p: frozenset([c]) for p, c in named.items()}
     if images_labels is not None:
-        owner = dict(zip(cohort.images["image"], cohort.images["patient"], strict=True))
+        owner = owners(cohort)
         several: dict[str, set[str]] = {p: set() for p in named}
         for image, name in images_labels.items():
             several[owner[str(image)]].add(str(name))

@@ -1,39 +1,62 @@
-"""From the two tables to a checked Cohort, and what is predicted in it."""
+"""From the tables to a checked Cohort."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 
+from phenolens.cohort.asked import BASELINE, Tables
 from phenolens.cohort.columns import missing_columns
-from phenolens.cohort.difference import difference, records, snapshot
+from phenolens.cohort.difference import content, difference, snapshot
 from phenolens.cohort.faults import Log, did_you_mean, listed, place
 from phenolens.cohort.files import check_missing, check_twice, resolve
-from phenolens.cohort.images import check_images, image_ids, standard, without_image
+from phenolens.cohort.images import check_images, image_ids, kind_of, standard, without_image
+from phenolens.cohort.lesions import as_lesions, check_lesions, current, lesion_rows, without_lesion
+from phenolens.cohort.lesions import standard as standard_lesions
 from phenolens.cohort.patients import check_classes, check_patients, labelled, subset, with_sites
 from phenolens.cohort.reading import Sheet, as_text, read_sheet
+from phenolens.cohort.scans import as_scans, at_timepoint, check_masks, scan_columns
 from phenolens.cohort.spacing import spacings
+from phenolens.cohort.units import labels, lesions, regions, unit_labels, units
 from phenolens.core.errors import CohortError
 from phenolens.core.store import key_of
 from phenolens.core.types import Cohort, Finding
 
-__all__ = ["Tables", "difference", "image_labels", "labels", "load", "read_table", "snapshot", "units"]
+__all__ = [
+    "BASELINE",
+    "Tables",
+    "difference",
+    "labels",
+    "lesions",
+    "load",
+    "read_table",
+    "regions",
+    "snapshot",
+    "unit_labels",
+    "units",
+]
+
+_NO_IMAGES = ("patient", "image", "path", "kind", "stain", "annotation", "site", "mpp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables:
-    """What to read: the two tables, the column that is predicted and where it stands, a subset, the classes."""
+class _Sheets:
+    """The tables as read; `kind` is that of the images."""
 
-    patients: Path
-    images: Path
-    target: str
-    unit: Literal["patient", "image"] = "patient"
-    where: str | None = None
-    classes: tuple[str, ...] = ()
+    people: Sheet
+    pictures: Sheet | None
+    spots: Sheet | None
+    kind: str
+
+    @property
+    def all(self) -> tuple[Sheet, ...]:
+        return tuple(s for s in (self.people, self.pictures, self.spots) if s is not None)
+
+    def of(self, unit: str) -> Sheet | None:
+        """The table in which the label of a unit stands."""
+        return {"patient": self.people, "image": self.pictures, "lesion": self.spots}[unit]
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -46,138 +69,168 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def load(tables: Tables) -> tuple[Cohort, list[Finding]]:
-    """Read and check both tables. Raises one CohortError that lists all faults, each with table, row and column.
+    """Read and check the tables. Raises one CohortError that lists all faults, each with table, row and column.
 
-    Patients outside `where:`, without label and without image are left out, each with a finding that names them
-    (rules outside-where, patient-without-label, patient-without-image). A missing file is a finding.
+    Patients outside `where:`, without label, without lesion (where lesions are predicted) and without image are left
+    out, each with a finding that names them (rules outside-where, patient-without-label, patient-without-lesion,
+    patient-without-image). A missing file is a finding.
     """
     log = Log()
-    people, pictures = _open(tables)
-    _check_columns(people, pictures, tables, log)
+    sheets = _open(tables, log)
+    people = sheets.people
+    _check_columns(sheets, tables, log)
     log.stop()
-    for note in (*people.notes, *pictures.notes):
+    for note in (note for sheet in sheets.all for note in sheet.notes):
         log.find("how-it-was-read", "note", note, todo="look at the names in the report")
-    check_patients(people, log)
-    check_images(pictures, set(people.cells["patient"]), people.name, log)
+    _check_rows(sheets, log)
     if any("an empty patient" in fault.found for fault in log.faults):
         log.stop()
     patients = subset(people.typed(), tables.where, people, log)
     left_out = set(people.cells["patient"]) - set(patients["patient"])
-    images = _images(pictures, left_out, tables, log)
-    patients, images = _labelled(patients, images, people, pictures, tables, log)
-    patients = without_image(patients, images, people, log)
+    images = _images(sheets, left_out, tables, log)
+    spots = None
+    if sheets.spots is not None:
+        spots = lesion_rows(sheets.spots, left_out, images, tables, log)
+    patients, images, spots = _labelled(patients, images, spots, sheets, tables, log)
+    if images is not None:
+        patients = without_image(patients, images, people, tables, log)
     if patients.empty and not log.faults:
         todo = f"fill the column {tables.target}, and give patients images"
         log.fault("no patient with a label and an image", expected="a cohort", todo=todo, where=people.name)
     log.stop()
-    return _cohort(patients, images, people, log), log.findings
+    return _cohort(patients, images, spots, sheets, log), log.findings
 
 
-def labels(cohort: Cohort, tables: Tables) -> pd.Series[str]:
-    """Patient -> class. Where the label stands by image: patient -> its classes joined by '+', a stratum."""
-    by_image = image_labels(cohort, tables)
-    if by_image is None:
-        return cohort.patients[tables.target].map(as_text).rename(tables.target)
-    patients = cohort.images.set_index("image")["patient"]
-    joined = by_image.groupby(patients.reindex(by_image.index)).agg(lambda names: "+".join(sorted(set(names))))
-    return joined.rename_axis("patient").rename(tables.target)
-
-
-def image_labels(cohort: Cohort, tables: Tables) -> pd.Series[str] | None:
-    """Image -> class where the label stands by image, else None."""
-    if tables.unit == "patient":
-        return None
-    return cohort.images.set_index("image")[tables.target].map(as_text)
-
-
-def units(cohort: Cohort, tables: Tables) -> pd.DataFrame:
-    """One row a unit of prediction: unit_id, patient, site, truth, images (a tuple of image ids).
-
-    A unit is a patient with all its images, or one image; unit_id is the id of that patient or image.
-    """
-    if tables.unit == "image":
-        rows = cohort.images
-        made = rows[["image", "patient", "site"]].rename(columns={"image": "unit_id"})
-        return made.assign(
-            truth=rows[tables.target].map(as_text), images=pd.Series([(i,) for i in rows["image"]], dtype=object)
-        )
-    images = cohort.images.groupby("patient")["image"].agg(tuple)
-    rows = cohort.patients.loc[cohort.patients.index.isin(images.index)]
-    truth = labels(cohort, tables).reindex(rows.index)
-    frame = pd.DataFrame({"site": rows["site"], "truth": truth, "images": images.reindex(rows.index)})
-    frame.insert(0, "patient", rows.index)
-    frame.insert(0, "unit_id", rows.index)
-    return frame.reset_index(drop=True)
-
-
-def _open(tables: Tables) -> tuple[Sheet, Sheet]:
-    log, sheets = Log(), []
-    for path in (tables.patients, tables.images):
+def _open(tables: Tables, log: Log) -> _Sheets:
+    """The tables of the study; those that cannot be read are told together."""
+    if tables.unit == "lesion" and tables.lesions is None:
+        todo = "name the table in the study as lesions: lesions.csv"
+        raise CohortError("task.unit lesion without a lesions table", expected="one row a lesion", todo=todo)
+    if tables.unit == "image" and tables.images is None:
+        todo = "name the images table, or predict by patient"
+        raise CohortError("task.unit image without an images table", expected="one row an image", todo=todo)
+    paths = [tables.patients, tables.images, tables.lesions if tables.unit == "lesion" else None]
+    sheets: list[Sheet | None] = []
+    for path in paths:
         try:
-            sheets.append(read_sheet(path))
+            sheets.append(None if path is None else read_sheet(path))
         except CohortError as fault:
             log.faults.append(fault)
     log.stop()
-    return sheets[0], sheets[1]
+    people, pictures, spots = sheets
+    assert people is not None
+    kind: str = tables.kind or "slide"
+    if pictures is not None:
+        kind = kind_of(pictures, tables.kind)
+        pictures = as_scans(pictures) if kind == "scan" else pictures
+    return _Sheets(people=people, pictures=pictures, spots=None if spots is None else as_lesions(spots), kind=kind)
 
 
-def _check_columns(people: Sheet, pictures: Sheet, tables: Tables, log: Log) -> None:
-    """Missing columns; a target that stands in the other table is said so."""
-    missing_columns(people, ["patient"], log)
-    missing_columns(pictures, ["patient", "path"], log)
-    here, there = (people, pictures) if tables.unit == "patient" else (pictures, people)
+def _check_columns(sheets: _Sheets, tables: Tables, log: Log) -> None:
+    """Missing columns; a target that stands in another table is said so."""
+    missing_columns(sheets.people, ["patient"], log)
+    if sheets.pictures is not None:
+        missing_columns(sheets.pictures, ["patient", "path"], log)
+    if sheets.spots is not None:
+        missing_columns(sheets.spots, ["patient", "lesion"], log)
+    here = sheets.of(tables.unit)
+    assert here is not None
     if tables.target in here.cells:
         return
-    if tables.target in there.cells:
-        other = "image" if tables.unit == "patient" else "patient"
-        todo = f"set task.unit: {other}, or give {here.name} the column"
-        log.fault(
-            f"no column '{tables.target}', which stands in {there.name}",
-            expected=f"the label in {here.name}, as task.unit is {tables.unit}",
-            todo=todo,
-            where=place(here.name, [1]),
-        )
-    else:
-        columns = [str(c) for c in here.cells.columns]
-        log.fault(
-            f"no column '{tables.target}', the target of the task",
-            expected=f"one of {listed(columns)}",
-            todo=f"add it, or correct task.target{did_you_mean(tables.target, columns)}",
-            where=place(here.name, [1]),
-        )
-
-
-def _images(sheet: Sheet, left_out: set[str], tables: Tables, log: Log) -> pd.DataFrame:
-    """The image rows of all but the patients left out, with absolute paths, ids and mpp."""
-    frame = sheet.typed()
-    frame = frame[~frame["patient"].isin(left_out) & frame["path"].notna()]
-    folder = tables.images.absolute().parent
-    frame = frame.assign(
-        image=image_ids(frame, sheet, log), mpp=spacings(replace(sheet, cells=sheet.cells.loc[frame.index]), log)
+    others = ((unit, sheets.of(unit)) for unit in ("patient", "image", "lesion"))
+    for unit, there in others:
+        if there is not None and tables.target in there.cells:
+            log.fault(
+                f"no column '{tables.target}', which stands in {there.name}",
+                expected=f"the label in {here.name}, as task.unit is {tables.unit}",
+                todo=f"set task.unit: {unit}, or give {here.name} the column",
+                where=place(here.name, [1]),
+            )
+            return
+    columns = [str(c) for c in here.cells.columns]
+    log.fault(
+        f"no column '{tables.target}', the target of the task",
+        expected=f"one of {listed(columns)}",
+        todo=f"add it, or correct task.target{did_you_mean(tables.target, columns)}",
+        where=place(here.name, [1]),
     )
-    for column in ("path", "annotation"):
+
+
+def _check_rows(sheets: _Sheets, log: Log) -> None:
+    """Ids, doubles and columns of each table by itself, and patients that are not in the first."""
+    people = sheets.people
+    check_patients(people, log)
+    known = set(people.cells["patient"])
+    if sheets.pictures is not None:
+        check_images(sheets.pictures, known, people.name, sheets.kind, log)
+    if sheets.spots is not None:
+        check_lesions(sheets.spots, known, people.name, log)
+
+
+def _images(sheets: _Sheets, left_out: set[str], tables: Tables, log: Log) -> pd.DataFrame | None:
+    """The image rows of all but the patients left out, with absolute paths, ids and what their kind needs."""
+    sheet = sheets.pictures
+    if sheet is None or tables.images is None:
+        return None
+    frame = sheet.typed()
+    frame = frame[~frame["patient"].isin(left_out) & frame["path"].notna()].assign(kind=sheets.kind)
+    here = replace(sheet, cells=sheet.cells.loc[frame.index])
+    if sheets.kind == "scan":
+        frame = scan_columns(frame, here, tables, log)
+        frame = frame.assign(image=image_ids(frame, sheet, log))
+    else:
+        frame = frame.assign(image=image_ids(frame, sheet, log), mpp=spacings(here, log))
+    folder = tables.images.absolute().parent
+    for column in ("path", "mask" if sheets.kind == "scan" else "annotation"):
         if column in frame:
             frame[column] = frame[column].map(lambda p: None if p is None else resolve(p, folder))
             check_missing(frame, sheet.name, column, log)
-    check_twice(frame, sheet.name, log)
+    check_twice(frame, sheet.name, sheets.kind, log)
+    if sheets.kind == "scan":
+        check_masks(frame, sheet.name, log)
     return frame
 
 
 def _labelled(
-    patients: pd.DataFrame, images: pd.DataFrame, people: Sheet, pictures: Sheet, tables: Tables, log: Log
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables without what has no label, and the classes checked."""
-    if tables.unit == "patient":
-        patients = labelled(patients, people, tables.target, log, noun="patient")
-        check_classes(patients[tables.target].map(as_text), people, tables.target, tables.classes, log)
-        return patients, images[images["patient"].isin(set(patients["patient"]))]
-    images = labelled(images, pictures, tables.target, log, noun="image")
-    check_classes(images[tables.target].map(as_text), pictures, tables.target, tables.classes, log)
-    return patients, images
+    patients: pd.DataFrame,
+    images: pd.DataFrame | None,
+    spots: pd.DataFrame | None,
+    sheets: _Sheets,
+    tables: Tables,
+    log: Log,
+) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+    """The tables without what has no label, and the classes checked."""
+    target, unit = tables.target, tables.unit
+    sheet = sheets.of(unit)
+    assert sheet is not None
+    if unit == "patient":
+        patients = labelled(patients, sheet, target, log, noun="patient")
+        check_classes(patients[target].map(as_text), sheet, target, tables.classes, log)
+        kept = set(patients["patient"])
+        return patients, None if images is None else images[images["patient"].isin(kept)], None
+    if unit == "image":
+        assert images is not None
+        shown = at_timepoint(images, tables)
+        with_label = labelled(shown, sheet, target, log, noun="image")
+        check_classes(with_label[target].map(as_text), sheet, target, tables.classes, log)
+        return patients, images.drop(index=shown.index.difference(with_label.index)), None
+    assert spots is not None
+    named = spots.assign(lesion=spots["patient"] + "/" + spots["lesion"])
+    spots = spots.loc[labelled(named, sheet, target, log, noun="lesion").index]
+    check_classes(spots[target].map(as_text), sheet, target, tables.classes, log)
+    now = spots if images is None else current(spots, images, tables)
+    return without_lesion(patients, now, sheets.people, sheet, log), images, spots
 
 
-def _cohort(patients: pd.DataFrame, images: pd.DataFrame, people: Sheet, log: Log) -> Cohort:
-    patients = with_sites(patients, people, images, log).sort_values("patient").set_index("patient")
-    images = standard(images[images["patient"].isin(set(patients.index))], patients["site"])
-    content: Mapping[str, Any] = {"patients": records(patients.reset_index()), "images": records(images)}
-    return Cohort(patients=patients, images=images, fingerprint=key_of(content))
+def _cohort(
+    patients: pd.DataFrame, images: pd.DataFrame | None, spots: pd.DataFrame | None, sheets: _Sheets, log: Log
+) -> Cohort:
+    told = pd.DataFrame() if images is None else images
+    patients = with_sites(patients, sheets.people, told, log).sort_values("patient").set_index("patient")
+    known = pd.DataFrame(columns=list(_NO_IMAGES), dtype=object)
+    if images is not None:
+        known = standard(images[images["patient"].isin(set(patients.index))], patients["site"], sheets.kind)
+    if spots is not None:
+        spots = standard_lesions(spots[spots["patient"].isin(set(patients.index))])
+    made = Cohort(patients=patients, images=known, lesions=spots, fingerprint="")
+    return replace(made, fingerprint=key_of(content(made)))

@@ -85,11 +85,15 @@ class Region:
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """Patients and their images. `patients` is indexed by patient id; `images` has one row an image, sorted."""
+    """Patients and their images. `patients` is indexed by patient id; `images` has one row an image, sorted.
+
+    `lesions` has one row a lesion (or one for each image it is drawn on), sorted, where lesions are predicted.
+    """
 
     patients: pd.DataFrame
     images: pd.DataFrame
     fingerprint: str
+    lesions: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         twice = self.patients.index[self.patients.index.duplicated()]

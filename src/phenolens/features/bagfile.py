@@ -1,7 +1,8 @@
 """Feature files: one HDF5 a slide, with `features` (n, d) and `coords` (n, 2) in level-0 px, as in TRIDENT and CLAM.
 
 The root carries the provenance; `coords` carries the attributes TRIDENT reads (patch_size, patch_size_level0,
-level0_magnification, target_magnification, overlap where known). Equal content gives equal bytes: the HDF5 version is
+level0_magnification, target_magnification, overlap where known). The file of a scan has `coords` (n, 3) in mm and the
+geometry of its frame in the attributes instead. Equal content gives equal bytes: the HDF5 version is
 fixed, strings have a fixed length and nothing holds a time.
 """
 
@@ -46,40 +47,27 @@ class BagFile:
             told = {name: _plain(value) for name, value in file.attrs.items()}
             x, xy = file["features"][...], file["coords"][...]
             names = tuple(_plain(n) for n in file["names"][...]) if "names" in file else None
-            spacing, shape = (told["mpp_x"], told["mpp_y"]), (told["width"], told["height"])
-            side, recipe = told["tile_side_level0"], told["recipe"]
-        frame = Frame(shape=shape, spacing=spacing, origin=(0.0, 0.0), unit="um")
-        coords = xy.astype(np.float64) * np.asarray(spacing)
+        frame = _frame(told)
+        on_slide = frame.unit == "um"
         return Bag(
             x=x.astype(np.float32, copy=False),
-            coords=coords,
-            extent=side * frame.mpp,
+            coords=xy.astype(np.float64) * np.asarray(frame.spacing) if on_slide else xy,
+            extent=told["tile_side_level0"] * frame.mpp if on_slide else told["extent"],
             names=names,
             frame=frame,
-            recipe=recipe,
+            recipe=told["recipe"],
         )
 
 
 def write(path: Path, bag: Bag, attributes: Mapping[str, Any]) -> None:
-    """Write a bag of a slide. `attributes` holds size_px and mpp (of the tiles) and anything else worth knowing.
+    """Write a bag. `attributes` holds what is worth knowing: of a slide size_px and mpp (of the tiles) among it.
 
-    Raises FeatureError when a feature is not finite or the bag is not in um.
+    Raises FeatureError when a feature is not finite.
     """
-    if bag.frame.unit != "um":
-        raise FeatureError(f"a frame in {bag.frame.unit}", expected="um", todo="store scans as volumes")
     _check_finite(bag)
-    side = bag.extent / bag.frame.mpp
-    xy = np.rint(bag.coords / np.asarray(bag.frame.spacing)).astype(np.int64)
-    told = {
-        **attributes,
-        "format": FORMAT,
-        "recipe": bag.recipe,
-        "width": bag.frame.shape[0],
-        "height": bag.frame.shape[1],
-        "mpp_x": bag.frame.spacing[0],
-        "mpp_y": bag.frame.spacing[1],
-        "tile_side_level0": side,
-    }
+    told = {**attributes, "format": FORMAT, "recipe": bag.recipe, **_geometry(bag)}
+    on_slide = bag.frame.unit == "um"
+    places = np.rint(bag.coords / np.asarray(bag.frame.spacing)).astype(np.int64) if on_slide else bag.coords
     with h5py.File(path, "w", libver=_HDF5, track_order=False) as file:
         for name in sorted(told):
             file.attrs[name] = _fixed(told[name])
@@ -87,11 +75,41 @@ def write(path: Path, bag: Bag, attributes: Mapping[str, Any]) -> None:
             "features", data=np.ascontiguousarray(bag.x, dtype=np.float32), track_times=False
         )
         features.attrs["name"] = _fixed(str(told.get("encoder", "")))
-        coords = file.create_dataset("coords", data=xy, track_times=False)
-        for name, value in _trident(bag, side, told).items():
-            coords.attrs[name] = _fixed(value)
+        coords = file.create_dataset("coords", data=places, track_times=False)
+        if on_slide:
+            for name, value in _trident(bag, told["tile_side_level0"], told).items():
+                coords.attrs[name] = _fixed(value)
         if bag.names is not None:
             file.create_dataset("names", data=np.array([n.encode() for n in bag.names]), track_times=False)
+
+
+def _geometry(bag: Bag) -> dict[str, Any]:
+    """The frame and the extent as attributes."""
+    frame = bag.frame
+    if frame.unit == "um":
+        size = {"width": frame.shape[0], "height": frame.shape[1], "mpp_x": frame.spacing[0], "mpp_y": frame.spacing[1]}
+        return {**size, "tile_side_level0": bag.extent / frame.mpp}
+    return frame_attributes(frame) | {"extent": bag.extent}
+
+
+def frame_attributes(frame: Frame) -> dict[str, Any]:
+    """A frame in mm as attributes of an HDF5 file."""
+    told: dict[str, Any] = {"unit": frame.unit, "shape": np.array(frame.shape), "spacing": np.array(frame.spacing)}
+    told["origin"] = np.array(frame.origin)
+    return told if frame.direction is None else {**told, "direction": np.array(frame.direction)}
+
+
+def _frame(told: Mapping[str, Any]) -> Frame:
+    if "unit" not in told:
+        size, spacing = (told["width"], told["height"]), (told["mpp_x"], told["mpp_y"])
+        return Frame(shape=size, spacing=spacing, origin=(0.0, 0.0), unit="um")
+    return frame_of(told)
+
+
+def frame_of(told: Mapping[str, Any]) -> Frame:
+    """The frame that `frame_attributes` wrote."""
+    lists = {k: tuple(told[k].tolist()) for k in ("shape", "spacing", "origin", "direction") if k in told}
+    return Frame(unit=told["unit"], **lists)
 
 
 def _trident(bag: Bag, side: float, told: Mapping[str, Any]) -> dict[str, Any]:

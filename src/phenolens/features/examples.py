@@ -1,36 +1,47 @@
-"""From units of prediction and stored bags to examples, the only thing models read."""
+"""From units of prediction and stored features to examples, the only thing models read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from phenolens.core.types import BagSource, Example, Part
 
 
-def examples(units: pd.DataFrame, bags: Mapping[str, BagSource], target: str) -> tuple[list[Example], list[str]]:
-    """One example a unit in the order of `units`, and the ids of units without any bag.
+def examples(units: pd.DataFrame, parts: Mapping[str, Sequence[Part]], target: str) -> tuple[list[Example], list[str]]:
+    """One example a unit in the order of `units`, and the ids of units of which nothing is there.
 
-    units has the columns unit_id, patient, site, truth and images (the unit's image ids). The parts of an example are
-    its images that have a bag, in the order given. A unit whose images all went to quarantine makes no example.
+    units has the columns unit_id, patient, site and truth; parts gives those of each unit, absent ones without source.
     """
     made: list[Example] = []
     without: list[str] = []
-    for unit_id, patient, site, truth, images in units[["unit_id", "patient", "site", "truth", "images"]].itertuples(
+    for unit_id, patient, site, truth in units[["unit_id", "patient", "site", "truth"]].itertuples(
         index=False, name=None
     ):
-        parts = tuple(Part(name=str(i), image=str(i), source=bags[i]) for i in images if i in bags)
-        if not parts:
+        own = tuple(parts.get(str(unit_id), ()))
+        if not any(part.present for part in own):
             without.append(str(unit_id))
             continue
         made.append(
             Example(
                 patient=str(patient),
                 unit_id=str(unit_id),
-                parts=parts,
+                parts=own,
                 covariates={"site": site},
                 targets={target: truth},
             )
         )
     return made, without
+
+
+def slide_parts(units: pd.DataFrame, bags: Mapping[str, BagSource]) -> dict[str, list[Part]]:
+    """The parts of each unit of slides: its images that have a bag, in the order given, each named by its id.
+
+    units has the columns unit_id and images (the unit's image ids). An image that went to quarantine makes no part.
+    """
+    rows = units[["unit_id", "images"]].itertuples(index=False, name=None)
+    return {
+        str(unit): [Part(name=str(i), image=str(i), source=bags[i]) for i in images if i in bags]
+        for unit, images in rows
+    }

@@ -31,6 +31,22 @@ class Fitted(Protocol):
         ...
 
 
+class Flags(Fitted, Protocol):
+    """A fitted model that marks predictions to be read with care (parts it was never trained on together)."""
+
+    def flags(self, examples: Sequence[Example]) -> list[str]:
+        """One text an example: why, or an empty text. It goes into the column `flag` of the predictions."""
+        ...
+
+
+class Weighs(Fitted, Protocol):
+    """A fitted model whose class offers "coefficients"."""
+
+    def coefficients(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Feature -> (k,), the weight of the standardised feature for each class; importances are alike for all."""
+        ...
+
+
 class Explains(Fitted, Protocol):
     """A fitted model whose class offers "attention"."""
 

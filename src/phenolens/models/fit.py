@@ -20,8 +20,9 @@ from phenolens.core.errors import LeakError, ModelError
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, key_of
 from phenolens.core.types import PREDICTION_KEYS, Example, Predictions, Split
-from phenolens.models.bags import Features, Pooled, checked, in_order
+from phenolens.models.bags import Pooled, in_order
 from phenolens.models.contract import Fitted, Model, Probabilities
+from phenolens.models.inputs import checked_inputs, inputs_of
 from phenolens.models.record import record
 from phenolens.tasks._contract import Task
 
@@ -118,15 +119,18 @@ def run_fold(
     every = [e for part in parts.values() for e in part]
     _refuse_missing(model, name, every)
     task.weights(parts["train"])
-    features = Features.of(parts["train"][0]) if not _condensed(parts["train"][0]) else None
-    if features:
-        parts = {part: tuple(checked(held, features)) for part, held in parts.items()}
+    if not _condensed(parts["train"][0]):
+        inputs = inputs_of(parts["train"][0])
+        parts = {part: tuple(checked_inputs(held, inputs)) for part, held in parts.items()}
     _assert_parts(split, parts)
     fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split))
     unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
     tables = [
-        _table(part, parts[part], _predict(fitted, parts[part], task, name), task, split, name, unit)
-        for part in ("tune", "test")
+        _flagged(
+            _table(part, parts[part], _predict(fitted, parts[part], task, name), task, split, name, unit), fitted, held
+        )
+        for part, held in parts.items()
+        if part != "train"
     ]
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     return Fold(fitted=fitted, table=Predictions(table=table, classes=task.classes).table, used=parts)
@@ -278,6 +282,13 @@ def _predict(fitted: Fitted, examples: Sequence[Example], task: Task, name: str)
             todo="correct the model's predict",
         )
     return p
+
+
+def _flagged(table: pd.DataFrame, fitted: Fitted, examples: Sequence[Example]) -> pd.DataFrame:
+    """The rows with a column `flag` where the model has one: why a prediction is to be read with care, or nothing."""
+    if not hasattr(fitted, "flags"):
+        return table
+    return table.assign(flag=[str(f) for f in fitted.flags([replace(e, targets={}) for e in examples])])
 
 
 def _site(example: Example) -> str:

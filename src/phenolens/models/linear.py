@@ -94,12 +94,12 @@ def fit_linear(model: Any, train: Sequence[Example], tune: Sequence[Example], ta
     with one_thread():
         x, tune_x = (np.stack([pooled(e, model.pool_key, model.pool) for e in part]) for part in (train, tune))
         scaler = Scaler.fit([x])
-        rows, basis = _row_space(scaler.apply(x))
+        rows, basis = row_space(scaler.apply(x))
         losses: dict[str, float] = {}
         best: tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64]] | None = None
         tune_z = scaler.apply(tune_x)
         for c in GRID:
-            inner, intercept = _logistic(rows, truth, class_weights[truth], c)
+            inner, intercept = logistic(rows, truth, class_weights[truth], c)
             coef = inner if basis is None else inner @ basis
             loss = log_loss(softmax(tune_z @ coef.T + intercept), tune_truth, class_weights)
             losses[f"{c:g}"] = loss
@@ -113,7 +113,7 @@ def fit_linear(model: Any, train: Sequence[Example], tune: Sequence[Example], ta
     )
 
 
-def _row_space(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
+def row_space(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
     """Coordinates of the rows in an orthonormal basis of the space they span, and that basis.
 
     With more features than rows the penalised solution lies in that space, so solving there is exact and quick (Hastie
@@ -126,7 +126,7 @@ def _row_space(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt
     return left * scale, basis
 
 
-def _logistic(
+def logistic(
     rows: npt.NDArray[np.float64], truth: npt.NDArray[np.intp], weights: Vector, c: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """coef (k, m) and intercept (k,) of a multinomial logistic regression with an L2 penalty, by L-BFGS."""

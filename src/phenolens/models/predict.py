@@ -18,8 +18,8 @@ from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic, canonical, write_text
 from phenolens.core.types import Bag, Example
-from phenolens.models.bags import Features, checked
 from phenolens.models.contract import Fitted, Probabilities
+from phenolens.models.inputs import checked_inputs, from_config
 from phenolens.models.record import FORMAT
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -59,11 +59,7 @@ class Stored:
         return sorted(set(patients) & set(self.config["training_patients"]))
 
     def _checked(self, examples: Sequence[Example]) -> list[Example]:
-        facts = self.config["features"]
-        names = tuple(facts["names"]) if facts["names"] else None
-        where = "the training of this model"
-        features = Features(dimension=facts["dimension"], names=names, extent=facts["extent"], where=where)
-        return checked(examples, features)
+        return checked_inputs(examples, from_config(self.config["features"]))
 
 
 def publish(store: Store, key: str, folder: Path) -> None:
@@ -163,7 +159,8 @@ def check_fit(
     for key in ("size_px", "mpp"):
         if tiles is not None and key in known:
             _compare(f"tiles of {key}", tiles.get(key), known[key], "cut the tiles as the model's study did")
-    if abs(bag.extent - features["extent"]) > EXTENT_TOLERANCE * features["extent"]:
+    on_slide = bag.frame.unit == "um"
+    if on_slide and abs(bag.extent - features["extent"]) > EXTENT_TOLERANCE * features["extent"]:
         _compare("tiles with a side of", f"{bag.extent:g} µm", f"{features['extent']:g} µm", "check the mpp")
     stains = context.get("stains")
     if stain is not None and stains and stain not in stains:

@@ -13,8 +13,8 @@ from phenolens import __version__
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import Example, Split
-from phenolens.models.bags import Features
 from phenolens.models.contract import Fitted
+from phenolens.models.inputs import as_config, inputs_of
 
 FORMAT = 1
 PACKAGES = ("numpy", "scikit-learn", "torch")
@@ -40,7 +40,7 @@ def record(
     made, identity = task.create(), model.identity()
     sets = {part: sorted({e.patient for e in fold_used[part]}) for part in ("train", "tune")}
     seen = sorted({*sets["train"], *sets["tune"]})
-    features = Features.of(fold_used["train"][0])
+    inputs = inputs_of(fold_used["train"][0])
     content = {
         "format": FORMAT,
         "key": key,
@@ -49,7 +49,7 @@ def record(
         "task": task.identity(),
         "classes": list(made.classes),
         "target": made.target,
-        "features": {"dimension": features.dimension, "names": features.names, "extent": features.extent},
+        "features": as_config(inputs),
         "context": dict(context),
         "training_patients": seen,
         "tune_patients": sets["tune"],

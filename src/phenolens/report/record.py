@@ -15,7 +15,11 @@ from phenolens.core.store import fingerprint
 from phenolens.core.types import Predictions
 from phenolens.evaluate.folds import HOLDOUT
 
-_WORDS = ("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format")
+_WORDS = (
+    *("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format", "sequence"),
+    "spacing_mm",
+)
+_EVIDENCE = {"coefficients": ("feature", "class", "model"), "sequences": ("model", "sequence")}
 _KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
 
 
@@ -77,6 +81,11 @@ class Record:
         """What one prediction is about: "patient" or "image"."""
         return str(self.manifest.get("unit", "patient"))
 
+    @property
+    def images_are(self) -> str:
+        """What the features were made from: "slide", "scan", "folder" or "table"."""
+        return str(self.manifest.get("images", "slide"))
+
     def of_scheme(self, scheme: str) -> Predictions:
         """The predictions of one scheme."""
         table = self.predictions.table
@@ -116,6 +125,11 @@ def read(folder: Path) -> Record:
         more={
             **({"cohort": _json(cohort, folder)} if cohort.exists() else {}),
             **(_audit(audit, folder) if audit.exists() else {}),
+            **{
+                name: _csv(path, folder, words)
+                for name, words in _EVIDENCE.items()
+                if (path := results / f"{name}.csv").exists()
+            },
         },
     )
 

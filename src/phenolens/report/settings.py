@@ -18,7 +18,8 @@ def groups(record: Record, names: Names) -> list[dict[str, Any]]:
         _group("Task and cohort", _cohort(record, names)),
         _group("Region", _pairs(study.get("region", {}), names)),
         _group("Tiles", _pairs(study.get("tiles", {}), names)),
-        _group("Slide quality", _pairs(study.get("quality", {}), names) or [("thresholds", "the defaults")]),
+        _group("Scans", _pairs(study.get("scan", {}), names)),
+        _group("Image quality", _quality(study, names)),
         _group("Features", _features(record, names)),
         *[_group(f"Model {model_name(m['name'])}", _model(m, names)) for m in manifest.get("models", [])],
         _group("Validation", _validation(study.get("validation", {}), names)),
@@ -28,6 +29,12 @@ def groups(record: Record, names: Names) -> list[dict[str, Any]]:
         _group("Machine", _pairs(manifest.get("machine", {}), names)),
     ]
     return [g for g in made if g["pairs"]]
+
+
+def _quality(study: Mapping[str, Any], names: Names) -> list[tuple[str, str]]:
+    if "quality" not in study:
+        return []
+    return _pairs(study["quality"], names) or [("thresholds", "the defaults")]
 
 
 def _group(title: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -76,6 +83,8 @@ def _features(record: Record, names: Names) -> list[tuple[str, str]]:
         pairs += _pairs(encoder.get("parameters", {}) or {}, names)
     if asked.get("folder"):
         pairs.append(("ready-made features", "a folder of feature files" if names.hidden else str(asked["folder"])))
+    if asked.get("table"):
+        pairs.append(("ready-made features", "a table" if names.hidden else str(asked["table"])))
     return pairs
 
 

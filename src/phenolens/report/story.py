@@ -199,7 +199,7 @@ def _too_good(record: Record) -> list[tuple[str, str]]:
     if not best >= NEAR_PERFECT:
         return []
     text = (
-        f"A macro AUC of {words.number(float(best))} is rare on real slides: look for a leak or a shortcut (a scanner "
+        f"A macro AUC of {words.number(float(best))} is rare on real images: look for a leak or a shortcut (a scanner "
         "or stain for each class, duplicates, a label seen in the picture) before believing it."
     )
     return [("warning", text)]
@@ -249,8 +249,8 @@ def limits_(record: Record, names: Names) -> dict[str, list[str]]:
     can = [
         (
             f"How well these models, fitted in this way, tell the classes apart for patients like the "
-            f"{n['patients']:,} of this cohort{like}. Patients, not tiles or slides, were split: no patient was in "
-            "both training and test."
+            f"{n['patients']:,} of this cohort{like}. Patients, not images, were split: no patient "
+            "was in both training and test."
         ),
         (
             "How much the result depends on which patients happened to be drawn: that is what the intervals are for. "

@@ -193,7 +193,14 @@ def _card(row: Mapping[Any, Any], names: Names, album: Album, most: int) -> dict
     facts = []
     if _known(row, "tissue_mm2"):
         facts.append(("tissue", f"{row['tissue_mm2']:.3g} mm²"))
-    facts.append(("tiles", f"{int(row.get('tiles_used') or 0):,} of {int(row.get('tiles') or 0):,}"))
+    if isinstance(row.get("sequence"), str) and row["sequence"]:
+        facts.append(("sequence", row["sequence"]))
+    if _known(row, "volume_ml"):
+        facts.append(("region", f"{row['volume_ml']:.3g} ml"))
+    elif (row.get("tiles") or 0) > 0:
+        facts.append(("tiles", f"{int(row.get('tiles_used') or 0):,} of {int(row.get('tiles') or 0):,}"))
+    if isinstance(row.get("spacing_mm"), str) and row["spacing_mm"]:
+        facts.append(("voxel", f"{row['spacing_mm']} mm"))
     if _known(row, "annotation_share"):
         facts.append(("annotated", f"{row['annotation_share']:.0%}"))
     if _known(row, "mpp"):

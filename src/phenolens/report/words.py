@@ -34,6 +34,22 @@ LOWER = frozenset({"brier", "log_loss"})
 """Metrics of which the smaller value is the better one."""
 
 
+def kind(images: str) -> dict[str, Any]:
+    """How this page speaks of what was read: `images` of the manifest."""
+    scans, slides = images == "scan", images in ("slide", "folder")
+    plural = "scans" if scans else "slides" if slides else "features"
+    region = "region" if scans else "tissue"
+    return {
+        "scans": scans,
+        "slides": slides,
+        "pieces": "voxels" if scans else "tiles",
+        "images": plural,
+        "Images": plural.capitalize(),
+        "region": region,
+        "Region": region.capitalize(),
+    }
+
+
 def metric(name: str) -> str:
     """The name of a metric for a reader."""
     return METRICS.get(name, name.replace("_", " "))

@@ -30,6 +30,8 @@ VERSION = 1
 class ExcludedError(ImageError):
     """A sound slide that the study's own rule leaves out (min_annotation_share); `share` is what was measured."""
 
+    by_rule = True
+
     def __init__(self, found: str, *, expected: str, todo: str, where: str = "", share: float) -> None:
         super().__init__(found, expected=expected, todo=todo, where=where)
         self.share = share

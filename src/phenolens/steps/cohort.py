@@ -18,6 +18,7 @@ from phenolens.steps.desk import Desk, Ready
 
 EXAMPLE = "EXAMPLE-"
 """How the patient ids begin that `phenolens new` writes into the tables."""
+_OF_FILES = ("file-not-found", "annotation-not-found", "mask-not-found", "lesion-without-mask")
 
 
 def read_cohort(desk: Desk) -> Ready:
@@ -25,8 +26,8 @@ def read_cohort(desk: Desk) -> Ready:
     tables = desk.tables
     _refuse_template(tables)
     cohort, findings = table.load(tables)
-    if desk.study.encoder() is None:  # no slide is opened
-        findings = [f for f in findings if f.rule not in ("file-not-found", "annotation-not-found")]
+    if desk.study.reads in ("folder", "table"):  # no image is opened
+        findings = [f for f in findings if f.rule not in _OF_FILES]
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"])))
@@ -35,7 +36,9 @@ def read_cohort(desk: Desk) -> Ready:
 
 def _refuse_template(tables: table.Tables) -> None:
     """Stop a study whose tables still hold the rows that phenolens new wrote as an example."""
-    for path in (tables.patients, tables.images):
+    for path in (tables.patients, tables.images, tables.lesions if tables.unit == "lesion" else None):
+        if path is None:
+            continue
         held = table.read_table(path)
         left = sorted({p for p in held.get("patient", ()) if str(p).startswith(EXAMPLE)})
         if left:
@@ -75,6 +78,9 @@ def only(ready: Ready, patients: Collection[str]) -> Ready:
         patients=whole.patients[keep],
         images=whole.images[whole.images["patient"].isin(list(patients))].reset_index(drop=True),
         fingerprint=whole.fingerprint,
+        lesions=None
+        if whole.lesions is None
+        else whole.lesions[whole.lesions["patient"].isin(list(patients))].reset_index(drop=True),
     )
     units = ready.units[ready.units["patient"].isin(list(patients))].reset_index(drop=True)
     return replace(ready, cohort=cohort, labels=ready.labels[ready.labels.index.isin(list(patients))], units=units)
@@ -82,8 +88,8 @@ def only(ready: Ready, patients: Collection[str]) -> Ready:
 
 def draw_splits(desk: Desk, ready: Ready) -> list[Split]:
     """The splits the study asks for, from nothing."""
-    by_image = table.image_labels(ready.cohort, desk.tables)
-    return split.make(ready.cohort, ready.labels, scheme_of(desk), needs_tune=needs_tune(desk), images_labels=by_image)
+    by_unit = table.unit_labels(ready.cohort, desk.tables)
+    return split.make(ready.cohort, ready.labels, scheme_of(desk), needs_tune=needs_tune(desk), images_labels=by_unit)
 
 
 def freeze_splits(desk: Desk, ready: Ready, usable: frozenset[str], *, extend: bool) -> tuple[Ready, list[Split]]:
@@ -157,8 +163,8 @@ def _still_valid(
         )
     for change in changes:
         desk.progress.say(f"cohort: {change}")
-    by_image = table.image_labels(inside.cohort, desk.tables)
-    return inside, split.extend(splits, inside.cohort, inside.labels, scheme_of(desk), images_labels=by_image)
+    by_unit = table.unit_labels(inside.cohort, desk.tables)
+    return inside, split.extend(splits, inside.cohort, inside.labels, scheme_of(desk), images_labels=by_unit)
 
 
 def _became_usable(patients: Collection[str]) -> list[str]:
@@ -193,8 +199,8 @@ def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
 
 def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Finding]:
     """What the tables and splits alone tell; an error refuses the run."""
-    by_image = table.image_labels(ready.cohort, desk.tables)
-    return [*ready.findings, *check.static(ready.cohort, ready.labels, splits, by_image)]
+    by_unit = table.unit_labels(ready.cohort, desk.tables)
+    return [*ready.findings, *check.static(ready.cohort, ready.labels, splits, by_unit)]
 
 
 def refuse(findings: list[Finding]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from phenolens.features.extract import encoder_identity
-from phenolens.steps.desk import Desk
+from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.scans import sequences_of
 
 
-def context_of(desk: Desk) -> dict[str, Any]:
+def context_of(desk: Desk, ready: Ready) -> dict[str, Any]:
     """Encoder, region, tiles and quality as JSON; travels in the config of every model, and predict holds to it."""
     study = desk.study
     encoder = study.encoder()
@@ -16,10 +17,21 @@ def context_of(desk: Desk) -> dict[str, Any]:
         "encoder": None if encoder is None else encoder_identity(encoder),
         "encoder_choice": None if encoder is None else {"name": encoder.name, "params": study.features.params},
         "features_folder": None if study.features.folder is None else study.features.folder.name,
-        "region": study.region.model_dump(mode="json"),
-        "tiles": study.tiles.model_dump(mode="json", exclude={"magnification"}) | {"mpp": study.tiles.spacing},
+        **_of_kind(desk, ready),
         "quality": dict(study.quality),
         "unit": study.task.unit,
+    }
+
+
+def _of_kind(desk: Desk, ready: Ready) -> dict[str, Any]:
+    study = desk.study
+    if study.reads == "scan":
+        return {"scan": study.scan.model_dump(mode="json") | {"sequences": list(sequences_of(desk, ready))}}
+    if study.reads == "table":
+        return {"table": study.features.params}
+    return {
+        "region": study.region.model_dump(mode="json"),
+        "tiles": study.tiles.model_dump(mode="json", exclude={"magnification"}) | {"mpp": study.tiles.spacing},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 
@@ -12,6 +13,9 @@ from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic
 from phenolens.core.types import Cohort, Finding
+from phenolens.scans.intensity import IntensitySettings
+from phenolens.scans.prepare import ScanSettings
+from phenolens.scans.quality import ScanQualitySettings
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
@@ -44,7 +48,12 @@ class Desk:
         study = self.study
         return Tables(
             patients=study.path(study.patients),
-            images=study.path(study.images),
+            images=None
+            if study.reads == "table" and not study.path(study.images).exists()
+            else study.path(study.images),
+            lesions=None if study.lesions is None else study.path(study.lesions),
+            timepoint=study.scan.timepoint,
+            kind="scan" if study.reads == "scan" else "slide" if study.reads in ("slide", "folder") else None,
             target=study.task.target,
             unit=study.task.unit,
             where=study.where,
@@ -69,6 +78,16 @@ class Desk:
     @property
     def quality(self) -> QualitySettings:
         return QualitySettings(**self.study.quality)
+
+    @property
+    def scan(self) -> ScanSettings:
+        asked = self.study.scan
+        return ScanSettings(
+            intensity=IntensitySettings(**asked.intensity),
+            quality=ScanQualitySettings(**cast("dict[str, Any]", self.study.quality)),
+            component=asked.component,
+            align=asked.align,
+        )
 
     def sweep(self) -> None:
         """Remove what a killed run left half written: in the store, in results and beside the study file."""

@@ -15,10 +15,13 @@ from phenolens.core.compute import default_workers, run_all
 from phenolens.core.errors import FeatureError, PhenolensError
 from phenolens.core.types import Finding
 from phenolens.features.extract import encoder_identity
+from phenolens.scans.image import open_scan
+from phenolens.scans.prepare import ScanJob, no_mask
 from phenolens.slides.image import open_slide
 from phenolens.slides.prepare import SlideJob, annotation_of
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import check_mpp
+from phenolens.steps import scans, tables
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.slides import jobs_of, open_features, without_file
 
@@ -47,14 +50,7 @@ def _open(job: SlideJob, region: RegionSettings, mpp: float) -> Header:
 
 def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
     """Findings about single files (they will be quarantined) and lines about the size of the run."""
-    jobs = [job for job, _ in jobs_of(ready)]
-    if desk.study.encoder() is None:
-        findings, costs = _features_elsewhere(desk, ready, jobs)
-    else:
-        findings, headers = _headers(desk, jobs)
-        missing = _weights(desk)
-        findings += missing
-        costs = [] if missing else _cost(desk, headers)
+    findings, costs = _FORESEEN[desk.study.reads](desk, ready)
     counts = ready.units["truth"].value_counts()
     schemes = [desk.study.validation.scheme, *desk.study.validation.also]
     lines = [
@@ -63,6 +59,37 @@ def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
         f"models {', '.join(c.name for c in desk.study.model_choices())} under {', '.join(schemes)}",
     ]
     return findings, lines + costs
+
+
+def _slides(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
+    findings, headers = _headers(desk, [job for job, _ in jobs_of(ready)])
+    missing = _weights(desk)
+    return [*findings, *missing], [] if missing else _cost(desk, headers)
+
+
+def _scans(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
+    """Headers of scans and masks are there; how many of each sequence, and how many patients have them all."""
+    jobs = [job for job, _ in scans.jobs_of(desk, ready)]
+    findings: list[Finding] = []
+    there = [job for job in jobs if Path(job.path).exists() and (job.mask is None or Path(job.mask).exists())]
+    seen: dict[str, set[str]] = {}
+    with desk.progress.step("opening headers", len(there), "scans") as step:
+        for outcome in run_all(_open_scan, there, workers=desk.workers):
+            step.advance()
+            if outcome.error is not None:
+                findings.append(_will_be_quarantined(outcome.item, outcome.error))
+            else:
+                seen.setdefault(outcome.item.sequence or "scan", set()).add(outcome.item.patient)
+    counts = ", ".join(f"{name}: {len(who)}" for name, who in sorted(seen.items()))
+    complete = len(set.intersection(*seen.values())) if seen else 0
+    return findings, [f"patients with a readable scan, by sequence: {counts}; with every one of them: {complete}"]
+
+
+def _open_scan(job: ScanJob) -> None:
+    if job.mask is None:
+        raise no_mask()
+    with open_scan(job.path, patient=job.patient, image=job.image, series=job.series):
+        return
 
 
 def _weights(desk: Desk) -> list[Finding]:
@@ -93,7 +120,8 @@ def _headers(desk: Desk, jobs: Sequence[SlideJob]) -> tuple[list[Finding], dict[
     return findings, headers
 
 
-def _features_elsewhere(desk: Desk, ready: Ready, jobs: Sequence[SlideJob]) -> tuple[list[Finding], list[str]]:
+def _folder(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
+    jobs = [job for job, _ in jobs_of(ready)]
     bags = open_features(desk, ready)
     findings = [_will_be_quarantined(job, without_file(desk, job.image)) for job in jobs if job.image not in bags]
     tiles, width = sum(bag.size[0] for bag in bags.values()), max((bag.size[1] for bag in bags.values()), default=0)
@@ -102,7 +130,16 @@ def _features_elsewhere(desk: Desk, ready: Ready, jobs: Sequence[SlideJob]) -> t
     ]
 
 
-def _will_be_quarantined(job: SlideJob, error: PhenolensError) -> Finding:
+def _table(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
+    states = tables.prepare_images(desk, ready)
+    lost = sum(state.status != "used" for state in states.values())
+    return [], [f"features of {len(states) - lost} of {len(states)} units in {desk.study.features.table}"]
+
+
+_FORESEEN = {"slide": _slides, "scan": _scans, "folder": _folder, "table": _table}
+
+
+def _will_be_quarantined(job: SlideJob | ScanJob, error: PhenolensError) -> Finding:
     return Finding(
         rule="image-unusable",
         severity="warning",

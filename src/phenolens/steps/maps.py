@@ -25,7 +25,7 @@ from phenolens.models.predict import load_model
 from phenolens.slides.prepare import SlideJob
 from phenolens.steps.desk import Desk
 from phenolens.steps.models import Fit, folder_of
-from phenolens.steps.slides import ImageState, States
+from phenolens.steps.states import ImageState, States
 
 _TILE_PX = 160
 _MAP_PX = 900
@@ -51,7 +51,13 @@ def draw_maps(
     """results/maps: a picture a slide and method, top tiles, and index.json."""
     folder = desk.results / "maps"
     shutil.rmtree(folder, ignore_errors=True)
-    jobs = _jobs(desk, fits, predictions, {e.unit_id: e for e in examples})
+    kind = _drawn(desk)
+    jobs = _jobs(desk, fits, predictions, by_unit(examples), kind) if kind else []
+    if kind == "volume":
+        from phenolens.steps.volume_maps import draw_volumes
+
+        write_json(folder / "index.json", draw_volumes(desk, folder, jobs, predictions.classes))
+        return
     index: list[dict[str, Any]] = []
     with desk.progress.step("drawing maps", len(jobs), "maps") as step:
         for outcome in run_all(partial(explain, classes=predictions.classes), jobs, workers=desk.workers):
@@ -60,10 +66,39 @@ def draw_maps(
     write_json(folder / "index.json", index)
 
 
-def _jobs(desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Mapping[str, Example]) -> list[MapJob]:
+_OF_VOLUMES = ("gradient", "voxel_occlusion")
+"""Drawn where the study asks for no methods of its own."""
+
+
+def _drawn(desk: Desk) -> str | None:
+    """What maps are drawn on: bags of tiles, volumes, or nothing (one row of features a region has no places)."""
+    if desk.study.reads in ("slide", "folder"):
+        return "bag"
+    encoder = desk.study.encoder()
+    return "volume" if encoder is not None and encoder.create().makes == "volume" else None
+
+
+def _methods(desk: Desk, kind: str) -> list[str]:
+    """The methods asked for that read this kind of input."""
+    if kind == "volume" and "explain" not in desk.study.model_fields_set:
+        return list(_OF_VOLUMES)
+    fits = {m: getattr(EXPLAINERS.plugin(m)[0], "reads", "bag") == kind for m in desk.study.explain.methods}
+    for method in (m for m, fit in fits.items() if not fit):
+        desk.progress.say(f"maps: '{method}' does not read {kind}s and is left out; see phenolens list explainers")
+    return [m for m, fit in fits.items() if fit]
+
+
+def by_unit(examples: Sequence[Example]) -> dict[str, Example]:
+    """Examples by the id of their unit."""
+    return {e.unit_id: e for e in examples}
+
+
+def _jobs(
+    desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Mapping[str, Example], kind: str
+) -> list[MapJob]:
     jobs: list[MapJob] = []
     main = desk.study.validation.scheme
-    for method in desk.study.explain.methods:
+    for method in _methods(desk, kind):
         needs = EXPLAINERS.plugin(method)[0].needs
         able = [
             c

@@ -15,13 +15,13 @@ from phenolens.core.compute import run_all
 from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
-from phenolens.core.types import PREDICTION_KEYS, BagSource, Example, Finding, Predictions, Split
+from phenolens.core.types import PREDICTION_KEYS, Example, Finding, Part, Predictions, Split
 from phenolens.evaluate.score import estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, write_csv
-from phenolens.steps.slides import States
+from phenolens.steps.states import States
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +34,17 @@ class Fit:
 
 
 def make_examples(
-    desk: Desk, ready: Ready, states: States, bags: Mapping[str, BagSource]
+    desk: Desk, ready: Ready, states: States, parts: Mapping[str, Sequence[Part]]
 ) -> tuple[list[Example], dict[str, str], list[str]]:
     """Examples of every unit with features, the key of each one's content, and the units without any."""
-    made, empty = examples(ready.units, bags, desk.study.task.target)
+    made, empty = examples(ready.units, parts, desk.study.task.target)
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
 
 
 def _content(example: Example, states: States) -> str:
-    images = [part.image for part in example.parts if part.source is not None]
-    features = [states[i].features for i in images]
-    return key_of([features, dict(example.targets), dict(example.covariates)])
+    parts = [(p.name, states[p.image].features if p.present else None) for p in example.parts]
+    return key_of([parts, dict(example.targets), dict(example.covariates)])
 
 
 def fit_models(

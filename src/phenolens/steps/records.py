@@ -14,11 +14,17 @@ from phenolens.core.store import key_of, write_json
 from phenolens.core.types import Finding, Split
 from phenolens.steps.context import devices_of
 from phenolens.steps.desk import Desk, Ready, write_csv
-from phenolens.steps.slides import States
+from phenolens.steps.states import States
 
-_OF_SLIDES = ("region", "tiles", "quality")
-"""What a study that reads features made elsewhere does not use."""
-_VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch", "openslide-python")
+_UNUSED = {
+    "slide": {"scan"},
+    "scan": {"region", "tiles"},
+    "folder": {"region", "tiles", "quality", "scan"},
+    "table": {"region", "tiles", "quality", "scan"},
+}
+"""Sections that a study of each kind does not use."""
+_VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch")
+_VERSIONED_OF = {"slide": ("openslide-python",), "scan": ("SimpleITK", "pydicom", "numba", "monai")}
 
 
 def write_images(desk: Desk, states: States) -> None:
@@ -114,7 +120,8 @@ def write_manifest(
         {
             "study_id": study_id(desk, ready),
             "procedure": procedure(desk, ready),
-            "study": study.model_dump(mode="json", exclude=set(_OF_SLIDES) if study.encoder() is None else None),
+            "study": study.model_dump(mode="json", exclude=_UNUSED[study.reads]),
+            "images": study.reads,
             "cohort_fingerprint": ready.cohort.fingerprint,
             "target": study.task.target,
             "unit": study.task.unit,
@@ -138,7 +145,8 @@ def write_manifest(
                 for s in splits
             ],
             "seed": study.seed,
-            "versions": {name: version(name) for name in _VERSIONED} | {"python": platform.python_version()},
+            "versions": {name: version(name) for name in (*_VERSIONED, *_VERSIONED_OF.get(study.reads, ()))}
+            | {"python": platform.python_version()},
             "machine": {"system": platform.system(), "threads_per_worker": 1, "devices": devices_of(desk)},
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,41 +11,18 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.compute import Outcome, run_all
-from phenolens.core.errors import FeatureError, ImageError, PhenolensError
+from phenolens.core.errors import FeatureError, ImageError
 from phenolens.core.store import key_of
-from phenolens.core.types import BagSource
+from phenolens.core.types import BagSource, Part
+from phenolens.features.examples import slide_parts
 from phenolens.features.extract import ExtractJob, bag_file, extract
 from phenolens.features.foreign import ForeignBag, open_folder
-from phenolens.slides.prepare import ExcludedError, Prepared, SlideJob, load_prepared, prepare, prepared_key
+from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare, prepared_key
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import Desk, Ready
-
-
-@dataclass
-class ImageState:
-    """What became of one image."""
-
-    job: SlideJob
-    site: str
-    status: str = "used"
-    reason: str = ""
-    prepared: str = ""
-    features: str = ""
-    tiles: int = 0
-    tiles_used: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def stop(self, error: PhenolensError) -> None:
-        """Leave the image out with its reason; an error that is not its own (a full disk) ends the run."""
-        if not isinstance(error, ImageError | FeatureError):
-            raise error
-        self.status = "excluded" if isinstance(error, ExcludedError) else "quarantined"
-        self.reason = f"found {error.found}; expected {error.expected}; {error.todo}"
-
-
-States = dict[str, ImageState]
+from phenolens.steps.states import ImageState, States
 
 
 def jobs_of(ready: Ready) -> list[tuple[SlideJob, str]]:
@@ -70,7 +47,7 @@ def _prepare(job: SlideJob, settings: tuple[RegionSettings, TileSettings, Qualit
     return prepare(job, *settings, root)
 
 
-def prepare_slides(desk: Desk, ready: Ready) -> States:
+def prepare_images(desk: Desk, ready: Ready) -> States:
     """Find tissue, tiles and quality of every slide; stored, so that a second call costs little.
 
     Where features were made elsewhere no slide is opened: its tiles are those of the feature files.
@@ -120,11 +97,6 @@ def facts_of(made: Prepared) -> dict[str, Any]:
         **{f"quality_{k}": round(v, 4) for k, v in made.quality.items()},
         "notes": "; ".join(made.notes),
     }
-
-
-def usable(states: States) -> frozenset[str]:
-    """Patients with at least one image that can be used."""
-    return frozenset(s.job.patient for s in states.values() if s.status == "used")
 
 
 def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
@@ -200,3 +172,9 @@ def without_file(desk: Desk, image: str) -> FeatureError:
         expected=f"{image}.h5, or a file named after its slide, in {desk.study.features.folder}",
         todo="extract its features, or leave it out of the images table",
     )
+
+
+def parts_of(desk: Desk, ready: Ready, bags: dict[str, BagSource]) -> dict[str, list[Part]]:
+    """The parts of every unit: its slides that can be used, each by its id."""
+    del desk
+    return slide_parts(ready.units, bags)

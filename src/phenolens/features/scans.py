@@ -1,0 +1,133 @@
+"""From prepared scans to stored features or volumes: one region at a time, in many processes.
+
+Only the region and the margin its encoder asks for are read. A scan that fails leaves no file; the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phenolens.core.compute import Outcome, run_all
+from phenolens.core.errors import FeatureError
+from phenolens.core.progress import Progress
+from phenolens.core.registry import Choice
+from phenolens.core.store import Store, canonical, key_of
+from phenolens.core.types import Bag, BagSource, Volume, VolumeSource
+from phenolens.features import bagfile, volumefile
+from phenolens.features.bagfile import BagFile
+from phenolens.features.extract import encoder_identity
+from phenolens.features.volumefile import VolumeFile
+from phenolens.scans.geometry import Crop, cropped, to_mm
+from phenolens.scans.image import open_scan
+from phenolens.scans.intensity import apply
+from phenolens.scans.prepare import PreparedScan, ScanJob, ScanSettings, load_prepared
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanExtractJob:
+    """One region to extract: its scan and the key of what was prepared."""
+
+    scan: ScanJob
+    prepared: str
+
+
+def features_key(identity: dict[str, Any], job: ScanExtractJob) -> str:
+    """The key of one region's features."""
+    return key_of(_upstream(identity, job))
+
+
+def stored_source(store: Store, key: str, makes: str) -> BagSource | VolumeSource:
+    """The stored features or volume of a key, read when needed."""
+    if makes == "volume":
+        return VolumeFile(store.path("features", key, ".h5"))
+    return BagFile(store.path("features", key, ".h5"))
+
+
+def extract_scans(
+    jobs: Sequence[ScanExtractJob],
+    encoder: Choice,
+    settings: ScanSettings,
+    root: Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Outcome[ScanExtractJob, str]]:
+    """Extract every job and yield its key, or the error that stopped it, in the order of the jobs."""
+    identity = encoder_identity(encoder)
+    work = partial(extract_one, encoder=encoder, identity=identity, settings=settings, root=root)
+    with (progress or Progress("quiet")).step(f"features ({encoder.name})", len(jobs), "scans") as step:
+        for outcome in run_all(work, jobs, workers=workers):
+            step.advance()
+            yield outcome
+
+
+def extract_one(
+    job: ScanExtractJob, *, encoder: Choice, identity: dict[str, Any], settings: ScanSettings, root: Path
+) -> str:
+    """Read the crop, scale it, encode it, store it; returns the key. What is stored already is not done again."""
+    store, key = Store(root), features_key(identity, job)
+    if store.has("features", key, ".h5"):
+        return key
+    made = encoder.create()
+    prepared = load_prepared(store, job.prepared)
+    crop = read_crop(job.scan, prepared, settings, made.margin_mm)
+    encoded = made.load("cpu")(crop)
+    told = {
+        "encoder": encoder.name,
+        "image": job.scan.image,
+        "patient": job.scan.patient,
+        "sequence": job.scan.sequence,
+        "identity": canonical(identity),
+        "prepared": job.prepared,
+    }
+    with store.write("features", key, ".h5", _upstream(identity, job)) as part:
+        if made.makes == "volume":
+            volume = Volume(x=encoded.x, mask=encoded.mask, frame=encoded.frame, recipe=key)
+            volumefile.write(part, volume, told)
+        else:
+            bagfile.write(part, _bag(encoded, made.names, prepared, key), told)
+    return key
+
+
+def read_crop(job: ScanJob, prepared: PreparedScan, settings: ScanSettings, margin_mm: float) -> Crop:
+    """The region with its margin, in the intensities of the study."""
+    lo, shape = prepared.roi.box(margin_mm)
+    with open_scan(job.path, patient=job.patient, image=job.image, series=job.series) as scan:
+        x = scan.read(lo, shape)
+    frame = cropped(prepared.roi.frame, lo, shape)
+    x = apply(x, frame, prepared.measured, settings.intensity)
+    return Crop(x=x, inside=prepared.roi.within(lo, shape), frame=frame, sequence=job.sequence)
+
+
+def _bag(x: Any, names: tuple[str, ...] | None, prepared: PreparedScan, key: str) -> Bag:
+    """One row a region; its place is the middle of its box, its extent the longest side."""
+    roi = prepared.roi
+    rows = np.asarray(x, dtype=np.float32)
+    if rows.ndim != 2:
+        raise FeatureError(
+            f"features of shape {rows.shape} from an encoder for scans",
+            expected="(n, d)",
+            todo="correct the encoder",
+        )
+    middle = to_mm(roi.frame, np.array(roi.lo) + (np.array(roi.size) - 1) / 2)
+    extent = float(max(n * s for n, s in zip(roi.size, roi.frame.spacing, strict=True)))
+    return Bag(
+        x=rows,
+        coords=np.repeat(middle[None], len(rows), axis=0),
+        extent=extent,
+        names=names,
+        frame=roi.frame,
+        recipe=key,
+    )
+
+
+def _upstream(identity: dict[str, Any], job: ScanExtractJob) -> dict[str, Any]:
+    return {"artefact": "features", "version": VERSION, "encoder": identity, "prepared": job.prepared}

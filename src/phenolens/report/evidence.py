@@ -1,0 +1,61 @@
+"""What the fold models rest on: their weightiest features, and which sequence carried decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from phenolens.report import words
+from phenolens.report.names import Names
+from phenolens.report.record import Record
+
+_FEATURES = 15
+
+
+def view(record: Record, names: Names) -> dict[str, Any]:
+    """Tables by model; empty where the run wrote none."""
+    weights, falls = record.more.get("coefficients"), record.more.get("sequences")
+    return {
+        "coefficients": [] if weights is None else [_weights(m, t, record, names) for m, t in weights.groupby("model")],
+        "sequences": [] if falls is None else [_falls(m, t) for m, t in falls.groupby("model")],
+    }
+
+
+def _weights(model: str, table: pd.DataFrame, record: Record, names: Names) -> dict[str, Any]:
+    """The first features of the table; of two classes one column says both."""
+    classes = list(record.classes)
+    shown = classes[1:] if len(classes) == 2 else classes
+    features = list(dict.fromkeys(table["feature"]))
+    rows = []
+    for feature in features[:_FEATURES]:
+        own = table[table["feature"] == feature].set_index("class")
+        values = [f"{_signed(own.at[c, 'mean'])} ± {words.number(float(own.at[c, 'sd']))}" for c in shown]
+        used, sign = float(own["share_used"].max()), float(own.loc[shown, "share_sign"].min())
+        rows.append({"feature": names.text(feature), "values": values, "used": f"{used:.0%}", "sign": f"{sign:.0%}"})
+    return {
+        "model": model,
+        "classes": shown,
+        "rows": rows,
+        "n": f"{len(features):,}",
+        "folds": int(table["folds"].iloc[0]),
+    }
+
+
+def _falls(model: str, table: pd.DataFrame) -> dict[str, Any]:
+    table = table.sort_values("mean_fall", ascending=False)
+    rows = [
+        {
+            "sequence": row["sequence"],
+            "units": f"{int(row['units']):,}",
+            "mean": _signed(row["mean_fall"]),
+            "median": _signed(row["median_fall"]),
+            "share": f"{row['share_most']:.0%}",
+        }
+        for row in table.to_dict("records")
+    ]
+    return {"model": model, "rows": rows, "refused": int(table["refused"].max())}
+
+
+def _signed(value: Any) -> str:
+    return f"{float(value):+.3f}"

@@ -1,0 +1,118 @@
+"""The sections of study.yaml: keys, types, ranges and what each means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the study file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegionSection(Section):
+    """Which part of a slide is used."""
+
+    tissue: Literal["otsu", "none"] = Field("otsu", description="How tissue is found; none takes the whole image.")
+    annotation: str | None = Field(None, description="Class of the QuPath annotation to stay inside, e.g. Tumor.")
+    annotation_origin: Literal["qupath", "slide"] = Field(
+        "qupath", description="Where coordinates start: the scanned area, as QuPath counts, or the slide's corner."
+    )
+    min_overlap: Share = Field(0.6, description="Least share of a tile inside the region.")
+    min_annotation_share: Share | None = Field(None, description="Slides with less tissue annotated are left out.")
+
+
+class TilesSection(Section):
+    """How the region is cut into tiles."""
+
+    size_px: int = Field(224, ge=16, le=4096, description="Side of a tile in px.")
+    mpp: float | None = Field(None, ge=0.05, le=20, description="Micrometres per px of the tiles; 0.5 when not given.")
+    magnification: float | None = Field(None, gt=0, le=100, description="Instead of mpp; mpp = 10 / magnification.")
+    step_px: int | None = Field(None, ge=1, description="Distance between tiles; the side when not given.")
+    max_per_patient: int | None = Field(
+        2000, ge=1, description="Most tiles of a patient, or of an image that is predicted."
+    )
+    seed: int = 0
+
+    @property
+    def spacing(self) -> float:
+        """Micrometres per px."""
+        if self.mpp is not None:
+            return self.mpp
+        return 0.5 if self.magnification is None else 10 / self.magnification
+
+
+class ScanSection(Section):
+    """Which scans make a unit, and how each is read before its features are computed."""
+
+    sequences: tuple[str, ...] = Field((), description="The sequences a model is given, in order; default: all there.")
+    missing: Literal["allowed", "left_out"] = Field(
+        "allowed", description="Units without one of the sequences: kept, for models that accept that, or left out."
+    )
+    timepoint: str | None = Field(None, description="Which timepoint is predicted from; default: baseline.")
+    mask_from: str | None = Field(
+        None, description="Sequence whose mask serves the patient's images without their own."
+    )
+    align: Literal["position", "rigid"] = Field(
+        "position", description="How such a mask is brought over: by position in the scanner, or after registration."
+    )
+    component: Literal["all", "largest"] = Field("all", description="Which connected parts of a mask are used.")
+    intensity: dict[str, Any] = Field({}, description="Window, N4, scale and over; see phenolens.scans.intensity.")
+
+
+class FeaturesSection(BaseModel):
+    """Which features: an encoder with its parameters, a folder of ready-made feature files, or a table of them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    encoder: str | None = Field(None, description="Name of an encoder; see phenolens list encoders.")
+    folder: Path | None = Field(None, description="Folder of TRIDENT, CLAM or STAMP feature files, read in place.")
+
+    table: Path | None = Field(None, description="Your own features, one row a patient, image or lesion.")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class TaskSection(Section):
+    """What is predicted."""
+
+    kind: str = "classification"
+    target: str = Field(description="Column with the label, in the patients table (or the images table).")
+    unit: Literal["patient", "image", "lesion"] = Field("patient", description="What one prediction is about.")
+    classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
+
+
+class ValidationSection(Section):
+    """How patients are partitioned; see phenolens.cohort.split."""
+
+    scheme: Literal["patient_kfold", "leave_one_site_out", "site_preserved", "one_patient_per_class", "file"] = (
+        "patient_kfold"
+    )
+    folds: int = Field(5, ge=2)
+    repeats: int = Field(1, ge=1)
+    also: tuple[Literal["patient_kfold", "leave_one_site_out", "site_preserved", "one_patient_per_class"], ...] = ()
+    holdout: str | None = Field(None, description="Condition on patients who are predicted once, at the end.")
+    tune: float = Field(0.2, gt=0, lt=0.5, description="Share of the training patients kept for stopping and choosing.")
+    seed: int = 0
+    file: Path | None = Field(None, description="Your own splits, for scheme: file.")
+
+
+class ExplainSection(Section):
+    """Which maps are drawn."""
+
+    methods: tuple[str, ...] = ("attention", "occlusion")
+    slides: int = Field(12, ge=0, description="Most slides with a map.")
+    tiles: int = Field(6, ge=1, description="Top tiles shown a map.")
+
+
+class AuditSection(Section):
+    """How the null is drawn by phenolens audit."""
+
+    permutations: int = Field(199, ge=199)

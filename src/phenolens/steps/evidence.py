@@ -1,0 +1,99 @@
+"""What the fold models rest on: coefficients with their stability, and the sequences that carried decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pandas as pd
+
+from phenolens.core.errors import ModelError
+from phenolens.core.registry import MODELS, Choice
+from phenolens.core.types import Example, Predictions
+from phenolens.explain.coefficients import stability
+from phenolens.explain.parts import part_falls
+from phenolens.models.contract import Weighs
+from phenolens.models.predict import Stored, load_model
+from phenolens.steps.desk import Desk, write_csv
+from phenolens.steps.models import Fit, folder_of
+
+_MOST_UNITS = 200
+"""Units a model whose parts are taken away; more would tell the same and cost minutes."""
+
+
+def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Sequence[Example]) -> None:
+    """results/coefficients.csv and results/sequences.csv; a file of an earlier run that is not due is removed."""
+    rows: list[pd.DataFrame] = []
+    falls: list[dict[str, Any]] = []
+    by_unit = {e.unit_id: e for e in examples}
+    many = len({p.name for e in examples for p in e.parts}) > 1 and desk.study.reads in ("scan", "table")
+    for model in desk.study.model_choices():
+        plugin = MODELS.plugin(model.name, base=model.base)[0]
+        linear, open_ = "coefficients" in plugin.offers, many and plugin.accepts_missing
+        if not linear and not open_:
+            continue
+        stored = _fold_models(desk, fits, model)
+        name = model.name.rpartition(":")[2]
+        if linear:
+            weights = [cast(Weighs, s.fitted).coefficients() for s in stored.values()]
+            rows.append(stability(weights, predictions.classes).assign(model=name))
+        if open_:
+            falls += _falls(desk, name, stored, predictions, by_unit)
+    for table, file in ((_joined(rows), "coefficients.csv"), (pd.DataFrame(falls), "sequences.csv")):
+        if len(table):
+            write_csv(desk.results / file, table)
+        else:
+            (desk.results / file).unlink(missing_ok=True)
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _fold_models(desk: Desk, fits: Sequence[Fit], model: Choice) -> Mapping[tuple[int, int], Stored]:
+    main = desk.study.validation.scheme
+    return {
+        (f.split.repeat, f.split.fold): load_model(folder_of(desk, f), base=desk.study.folder)
+        for f in fits
+        if f.model == model and f.split is not None and f.split.scheme == main
+    }
+
+
+def _falls(
+    desk: Desk,
+    name: str,
+    stored: Mapping[tuple[int, int], Stored],
+    predictions: Predictions,
+    examples: Mapping[str, Example],
+) -> list[dict[str, Any]]:
+    """One row a part: how much the predicted class loses without it, on test units, each by its own fold's model."""
+    table = predictions.table
+    rows = table[(table["model"] == name) & (table["scheme"] == desk.study.validation.scheme)]
+    rows = rows[(rows["part"] == "test") & (rows["repeat"] == 0)].sort_values("unit_id").head(_MOST_UNITS)
+    found: dict[str, list[float]] = {}
+    first: Counter[str] = Counter()
+    refused = 0
+    for row in rows.to_dict("records"):
+        target = int(pd.Series([row[c] for c in predictions.columns]).to_numpy(dtype=float).argmax())
+        try:
+            falls = part_falls(stored[row["repeat"], row["fold"]].fitted, examples[row["unit_id"]], target)
+        except ModelError:  # declared by the model: it refuses subsets that it was not trained on
+            refused += 1
+            continue
+        for part, fall in falls.items():
+            found.setdefault(part, []).append(fall)
+        if falls:
+            first[max(falls, key=lambda p: falls[p])] += 1
+    return [
+        {
+            "model": name,
+            "sequence": part,
+            "units": len(values),
+            "mean_fall": float(pd.Series(values).mean()),
+            "median_fall": float(pd.Series(values).median()),
+            "share_most": first[part] / max(1, sum(first.values())),
+            "refused": refused,
+        }
+        for part, values in sorted(found.items())
+    ]

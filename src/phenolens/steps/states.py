@@ -1,0 +1,38 @@
+"""What became of each image of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from phenolens.core.errors import FeatureError, ImageError, PhenolensError
+
+
+@dataclass
+class ImageState:
+    """What became of one image (or of one region on it); `job` is that of its kind and has patient, image and path."""
+
+    job: Any
+    site: str
+    status: str = "used"
+    reason: str = ""
+    prepared: str = ""
+    features: str = ""
+    tiles: int = 0
+    tiles_used: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def stop(self, error: PhenolensError) -> None:
+        """Leave the image out with its reason; an error that is not its own (a full disk) ends the run."""
+        if not isinstance(error, ImageError | FeatureError):
+            raise error
+        self.status = "excluded" if getattr(error, "by_rule", False) else "quarantined"
+        self.reason = f"found {error.found}; expected {error.expected}; {error.todo}"
+
+
+States = dict[str, ImageState]
+
+
+def usable(states: States) -> frozenset[str]:
+    """Patients with at least one image that can be used."""
+    return frozenset(s.job.patient for s in states.values() if s.status == "used")
