@@ -107,12 +107,17 @@ def demo(
 def new(
     recipe: Annotated[str, typer.Argument(help="A recipe; see phenolens list recipes.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    scans: Annotated[
+        Path | None, typer.Option("--from", help="A folder of scans (DICOM, NIfTI): images.csv is drafted from it.")
+    ] = None,
 ) -> None:
     """Make a study to fill in: study.yaml, table templates and the schema for your editor."""
-    from phenolens.recipes import write_template
+    from phenolens.recipes import write_draft, write_template
 
     for path in write_template(recipe, folder):
         typer.echo(f"wrote {path}")
+    for line in write_draft(folder, scans) if scans is not None else ():
+        typer.echo(line)
     typer.echo(f"fill in the tables, then: phenolens check {folder}")
 
 

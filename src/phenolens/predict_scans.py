@@ -48,6 +48,7 @@ def scan_setting(stored: Stored, base: Path) -> ScanSetting:
             quality=ScanQualitySettings(**context["quality"]),
             component=asked["component"],
             align=asked["align"],
+            intensity_of={name: IntensitySettings(**_tuples(given)) for name, given in asked["intensity_of"].items()},
         ),
         sequences=tuple(asked["sequences"]),
         mask_from=asked["mask_from"],

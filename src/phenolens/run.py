@@ -10,7 +10,7 @@ from phenolens.core.progress import Progress
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import evidence, maps, models, records, rooms
+from phenolens.steps import evidence, maps, models, records, rooms, scans
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
@@ -84,7 +84,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     context = context_of(desk, ready)
     examples, keys, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
-    findings += models.note_holdout_reads(desk, fits)
+    findings += [*scans.cut_off(states), *models.note_holdout_reads(desk, fits)]
     predictions = models.gather(desk, ready, fits)
     models.publish_models(desk, fits)
     records.write_findings(desk, findings)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SEGMENTATION = "segmentation"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,8 +63,14 @@ class ScanSection(Section):
     align: Literal["position", "rigid"] = Field(
         "position", description="How such a mask is brought over: by position in the scanner, or after registration."
     )
+    masks: Path | None = Field(
+        None, description="Folder of a finished segmentation study: its masks are read in place of drawn ones."
+    )
     component: Literal["all", "largest"] = Field("all", description="Which connected parts of a mask are used.")
     intensity: dict[str, Any] = Field({}, description="Window, N4, scale and over; see phenolens.scans.intensity.")
+    intensity_of: dict[str, dict[str, Any]] = Field(
+        {}, description="The same for single sequences, in place of intensity: a window for CT, n4 for T1."
+    )
 
 
 class FeaturesSection(BaseModel):
@@ -84,9 +91,21 @@ class TaskSection(Section):
     """What is predicted."""
 
     kind: str = "classification"
-    target: str = Field(description="Column with the label, in the patients table (or the images table).")
+    target: str = Field(
+        description="Column with the label, in the patients table (or the images table); of a segmentation, the name of "
+        "what is outlined (default: lesion)."
+    )
     unit: Literal["patient", "image", "lesion"] = Field("patient", description="What one prediction is about.")
     classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
+    tolerance_mm: float = Field(2.0, ge=0, description="Segmentation: how far apart two surfaces may lie and agree.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_masks(cls, given: Any) -> Any:
+        """A segmentation needs no column with a label, and predicts image by image."""
+        if isinstance(given, dict) and given.get("kind") == SEGMENTATION:
+            return {"target": "lesion", "unit": "image", **given}
+        return given
 
 
 class ValidationSection(Section):

@@ -159,7 +159,7 @@ def _impossible(study: Study) -> list[Fault]:
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong
-    return faults + _made_elsewhere(study) + _other_kind(study) + _wrong_quality(study)
+    return faults + _made_elsewhere(study) + _other_kind(study) + (_wrong_quality(study) or _without_scale(study))
 
 
 _OF_KIND = {"slide": ("region", "tiles", "quality"), "scan": ("scan", "quality"), "folder": (), "table": ()}
@@ -206,15 +206,42 @@ def _wrong_quality(study: Study) -> list[Fault]:
         from phenolens.scans.quality import ScanQualitySettings
 
         faults = _unknown("quality", study.quality, ScanQualitySettings)
-        faults += _unknown("scan.intensity", study.scan.intensity, IntensitySettings)
-        if not faults:
-            try:
-                IntensitySettings(**study.scan.intensity)
-            except (PhenolensError, ValueError) as fault:
-                place = ("scan", "intensity")
-                faults.append((place, f"intensity {study.scan.intensity}", "settings that go together", str(fault)))
+        asked = {"intensity": study.scan.intensity}
+        asked |= {f"intensity_of.{name}": given for name, given in study.scan.intensity_of.items()}
+        for place, given in asked.items():
+            unknown = _unknown(f"scan.{place}", given, IntensitySettings)
+            faults += unknown
+            if not unknown:
+                try:
+                    IntensitySettings(**given)
+                except (PhenolensError, ValueError) as fault:
+                    where = ("scan", *place.split("."))
+                    faults.append((where, f"{place} {given}", "settings that go together", str(fault)))
         return faults
     return []
+
+
+def _without_scale(study: Study) -> list[Fault]:
+    """Landmarks that nobody would use: the standard scale of Nyúl is fitted inside a fold, by models of volumes."""
+    if study.reads != "scan":
+        return []
+    given: dict[Place, Mapping[str, Any]] = {("scan", "intensity"): study.scan.intensity}
+    given |= {("scan", "intensity_of", name): own for name, own in study.scan.intensity_of.items()}
+    places = [(*place, "scale") for place, own in given.items() if own.get("scale") == "nyul_landmarks"]
+    encoder = study.encoder()
+    if not places or encoder is None:
+        return []
+    if encoder.create().makes != "volume":
+        found = f"scale: nyul_landmarks with the encoder '{encoder.name}', whose features would be of raw intensities"
+        todo = "choose scale: zscore, or the encoder volume with a model that fits the scale in a fold, such as cnn3d"
+        return [(place, found, "scale: zscore, percentile or none", todo) for place in places]
+    models = enumerate(study.model_choices())
+    unfit = [(i, c.name) for i, c in models if not getattr(c.create(), "reads_landmarks", False)]
+    expected, todo = "a model that fits the scale in a fold, such as cnn3d", "choose one, or scale: zscore"
+    return [
+        (("models", i), f"scale: nyul_landmarks with model '{name}', which does not use it", expected, todo)
+        for i, name in unfit
+    ]
 
 
 def _unknown(section: str, given: Mapping[str, Any], settings: type[Any]) -> list[Fault]:

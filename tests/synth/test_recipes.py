@@ -8,15 +8,16 @@ import yaml
 
 from phenolens.recipes import folder_of, recipes
 from phenolens.study import Study
-from phenolens.synth.cohort import demo_overrides, design_for
-from phenolens.synth.people import draw
+from phenolens.synth import people, scan_people
+from phenolens.synth.cohort import ScanDesign, demo_overrides, design_for
 
 RECIPES = sorted(recipes())
+SCANS = ("gist-ct", "liver-mri")
 
 
-def test_the_three_slide_recipes_are_there_with_a_summary() -> None:
+def test_the_recipes_for_slides_and_scans_are_there_with_a_summary() -> None:
     found = recipes()
-    assert {"sts-subtypes", "stt-phenotypes", "crlm-hgp"} <= set(found)
+    assert {"sts-subtypes", "stt-phenotypes", "crlm-hgp", *SCANS} <= set(found)
     assert all(len(row["summary"]) > 20 for row in found.values())
 
 
@@ -40,7 +41,10 @@ def test_template_tables_have_the_columns_that_the_study_asks_for(recipe: str) -
     patients = pd.read_csv(folder_of(recipe) / "patients.csv", dtype=str)
     images = pd.read_csv(folder_of(recipe) / "images.csv", dtype=str)
     assert {"patient", "site", study.task.target} <= set(patients)
-    assert {"patient", "image", "path", "kind", "stain", "annotation", "site", "mpp"} == set(images)
+    own = {"sequence", "mask"} if recipe in SCANS else {"stain", "annotation", "mpp"}
+    assert {"patient", "image", "path", "kind", "site", *own} == set(images)
+    if recipe in SCANS:
+        assert set(images["sequence"]) == set(study.scan.sequences)
     assert set(patients[study.task.target]) <= set(study.task.classes)
     assert set(images["patient"]) == set(patients["patient"])
 
@@ -50,7 +54,10 @@ def test_synthetic_cohort_has_the_target_classes_and_columns_of_the_template(rec
     study, design = Study.load(folder_of(recipe)), design_for(recipe)
     assert (design.target, tuple(label for label, _ in design.classes)) == (study.task.target, study.task.classes)
     template = pd.read_csv(folder_of(recipe) / "patients.csv")
-    assert {"patient", "site", design.target, *draw(design)[0].columns} == set(template)
+    drawn = scan_people.draw(design) if isinstance(design, ScanDesign) else people.draw(design)
+    assert {"patient", "site", design.target, *drawn[0].columns} == set(template)
+    if isinstance(design, ScanDesign):
+        assert design.sequences == study.scan.sequences
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -59,5 +66,5 @@ def test_demo_overrides_change_known_keys_only(recipe: str) -> None:
     for section, values in demo_overrides(recipe).items():
         template[section] = {**template.get(section, {}), **values}
     study = Study.model_validate(template)
-    assert study.tiles.max_per_patient == 60
+    assert recipe in SCANS or study.tiles.max_per_patient == 60
     assert study.validation.repeats == 1

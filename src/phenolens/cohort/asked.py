@@ -14,6 +14,8 @@ BASELINE = "baseline"
 class Tables:
     """What to read: the tables, the column that is predicted and where it stands, a subset, the classes.
 
+    target is empty where nothing in a table is predicted, but masks: every image counts, and strata are sites.
+
     images is None where features come from a table and there is nothing to open. lesions is needed where the unit is
     the lesion, and read only then. timepoint says which scans are predicted from, BASELINE when None. kind is that of
     images whose row names none: "slide" when None.

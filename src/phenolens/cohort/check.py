@@ -37,6 +37,12 @@ def static(
     return sorted(found, key=lambda f: order[f.severity])
 
 
+def unlabelled(cohort: Cohort, strata: pd.Series[str], splits: Sequence[Split]) -> list[Finding]:
+    """What splits and sites alone can tell where nothing in a table is predicted; rules as in `static`."""
+    who = roster(cohort, strata)
+    return [*_members(who, splits), *_few_sites(Counter(s for s in who.sites.values() if s != UNKNOWN))]
+
+
 def _finding(rule: str, severity: Severity, what: str, todo: str, who: Iterable[str] = ()) -> Finding:
     return Finding(rule=rule, severity=severity, what=what, todo=todo, who=tuple(sorted(who)))
 
@@ -124,15 +130,19 @@ def _absent(name: str, own: Sequence[str], group: Sequence[Split]) -> list[Findi
 
 def _sites(who: Roster) -> list[Finding]:
     sizes = Counter(s for s in who.sites.values() if s != UNKNOWN)
-    found = []
-    if len(sizes) < 3:
-        known = f"{counted(len(sizes), 'known site')}: {listed(sorted(sizes))}" if sizes else "no known site"
-        what = f"{known}; no external evidence can come from this cohort"
-        todo = "with three sites or more, add also: [leave_one_site_out]"
-        found.append(_finding("sites-few", "note", what, todo))
+    found = _few_sites(sizes)
     if len(sizes) > 1:
         found += _constant(who, sizes) + _dependent(who)
     return found
+
+
+def _few_sites(sizes: Counter[str]) -> list[Finding]:
+    if len(sizes) > 2:
+        return []
+    known = f"{counted(len(sizes), 'known site')}: {listed(sorted(sizes))}" if sizes else "no known site"
+    what = f"{known}; no external evidence can come from this cohort"
+    todo = "with three sites or more, add also: [leave_one_site_out]"
+    return [_finding("sites-few", "note", what, todo)]
 
 
 def _constant(who: Roster, sizes: Counter[str]) -> list[Finding]:

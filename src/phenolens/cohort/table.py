@@ -95,7 +95,7 @@ def load(tables: Tables) -> tuple[Cohort, list[Finding]]:
     if images is not None:
         patients = without_image(patients, images, people, tables, log)
     if patients.empty and not log.faults:
-        todo = f"fill the column {tables.target}, and give patients images"
+        todo = f"fill the column {tables.target}, and give patients images" if tables.target else "give patients images"
         log.fault("no patient with a label and an image", expected="a cohort", todo=todo, where=people.name)
     log.stop()
     return _cohort(patients, images, spots, sheets, log), log.findings
@@ -135,7 +135,7 @@ def _check_columns(sheets: _Sheets, tables: Tables, log: Log) -> None:
         missing_columns(sheets.spots, ["patient", "lesion"], log)
     here = sheets.of(tables.unit)
     assert here is not None
-    if tables.target in here.cells:
+    if not tables.target or tables.target in here.cells:
         return
     others = ((unit, sheets.of(unit)) for unit in ("patient", "image", "lesion"))
     for unit, there in others:
@@ -201,6 +201,8 @@ def _labelled(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
     """The tables without what has no label, and the classes checked."""
     target, unit = tables.target, tables.unit
+    if not target:
+        return patients, images, spots
     sheet = sheets.of(unit)
     assert sheet is not None
     if unit == "patient":

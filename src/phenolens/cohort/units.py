@@ -17,10 +17,17 @@ from phenolens.core.types import Cohort
 
 REGIONS = ("unit_id", "patient", "image", "sequence", "path", "series", "mask", "mask_value", "mask_name", "drawn_on")
 _Row = Mapping[Hashable, Any]
+_LEAST = 3
+"""Patients of a site that make a stratum."""
 
 
 def labels(cohort: Cohort, tables: Tables) -> pd.Series[str]:
-    """Patient -> class. Where the label stands by image or lesion: patient -> its classes joined by '+', a stratum."""
+    """Patient -> class. Where the label stands by image or lesion: patient -> its classes joined by '+', a stratum.
+
+    Where nothing in a table is predicted: patient -> site, those of sites with fewer than three patients together.
+    """
+    if not tables.target:
+        return _strata(cohort)
     by_unit = unit_labels(cohort, tables)
     if by_unit is None:
         return cohort.patients[tables.target].map(as_text).rename(tables.target)
@@ -31,9 +38,15 @@ def labels(cohort: Cohort, tables: Tables) -> pd.Series[str]:
     return joined.rename_axis("patient").rename(tables.target)
 
 
+def _strata(cohort: Cohort) -> pd.Series[str]:
+    sites = cohort.patients["site"].map(str)
+    strata: pd.Series[str] = sites.where(sites.map(sites.value_counts()) >= _LEAST, "other").rename("site")
+    return strata
+
+
 def unit_labels(cohort: Cohort, tables: Tables) -> pd.Series[str] | None:
     """Unit id -> class where the label stands by image or lesion, else None."""
-    if tables.unit == "patient":
+    if tables.unit == "patient" or not tables.target:
         return None
     if tables.unit == "image":
         return at_timepoint(cohort.images, tables).set_index("image")[tables.target].map(as_text)
@@ -63,7 +76,8 @@ def units(cohort: Cohort, tables: Tables) -> pd.DataFrame:
     if tables.unit == "image":
         made = shown[["image", "patient", "site"]].rename(columns={"image": "unit_id"})
         single = pd.Series([(i,) for i in shown["image"]], index=shown.index, dtype=object)
-        return made.assign(truth=shown[tables.target].map(as_text), images=single).reset_index(drop=True)
+        truth = shown[tables.target].map(as_text) if tables.target else ""
+        return made.assign(truth=truth, images=single).reset_index(drop=True)
     images = shown.groupby("patient")["image"].agg(tuple)
     if tables.unit == "lesion":
         rows = lesions(cohort, tables)[["unit_id", "patient", "truth"]]

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -138,9 +139,12 @@ class Store:
 
     def sweep(self) -> int:
         """Remove what a killed run left half written; returns how many files. Call it under the study's lock."""
-        left = [p for p in self.root.rglob(".*.part") if p.is_file()] if self.root.exists() else []
+        left = list(self.root.rglob(".*.part")) if self.root.exists() else []
         for path in left:
-            path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         return len(left)
 
 

@@ -136,13 +136,17 @@ class Volume:
     """One image's crop, as networks in three dimensions read it.
 
     x is (c, z, y, x) float32; mask is (z, y, x) bool or None; frame (in mm) is that of the crop; recipe is the key of
-    how it was made.
+    how it was made. landmarks are percentiles of the whole image's intensities, for a standard scale that is fitted
+    inside a fold, or None; mask_channel says that the last channel is the share of each voxel in the region, and no
+    intensity.
     """
 
     x: FloatArray
     mask: npt.NDArray[np.bool_] | None
     frame: Frame
     recipe: str
+    landmarks: tuple[float, ...] | None = None
+    mask_channel: bool = False
 
     def __post_init__(self) -> None:
         grid = self.frame.shape[::-1]

@@ -40,7 +40,7 @@ def write_mask(path: Path, mask: Mask | npt.NDArray[np.uint8], frame: Frame) -> 
     image.SetSpacing(frame.spacing)
     image.SetOrigin(frame.origin)
     image.SetDirection(axes(frame).ravel().tolist())
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".mask.", suffix=".part", dir=path.parent) as folder:
         part = Path(folder) / "mask.nii.gz"
         SimpleITK.WriteImage(image, str(part), useCompression=True)
         part.replace(path)

@@ -18,12 +18,12 @@ from phenolens.core.errors import FeatureError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, canonical, key_of
-from phenolens.core.types import Bag, BagSource, Volume, VolumeSource
+from phenolens.core.types import Bag, BagSource, Frame, Volume, VolumeSource
 from phenolens.features import bagfile, volumefile
 from phenolens.features.bagfile import BagFile
 from phenolens.features.extract import encoder_identity
 from phenolens.features.volumefile import VolumeFile
-from phenolens.scans.geometry import Crop, cropped, to_mm
+from phenolens.scans.geometry import Crop, cropped, to_index, to_mm
 from phenolens.scans.image import open_scan
 from phenolens.scans.intensity import apply
 from phenolens.scans.prepare import PreparedScan, ScanJob, ScanSettings, load_prepared
@@ -90,8 +90,9 @@ def extract_one(
     }
     with store.write("features", key, ".h5", _upstream(identity, job)) as part:
         if made.makes == "volume":
-            volume = Volume(x=encoded.x, mask=encoded.mask, frame=encoded.frame, recipe=key)
-            volumefile.write(part, volume, told)
+            volume = _volume(encoded, prepared, key, mask_channel=getattr(made, "mask_channel", False))
+            kept = {"share_kept": share_kept(crop, volume.frame)}
+            volumefile.write(part, volume, told | kept, precision="float16" if volume.landmarks is None else "float32")
         else:
             bagfile.write(part, _bag(encoded, made.names, prepared, key), told)
     return key
@@ -103,8 +104,32 @@ def read_crop(job: ScanJob, prepared: PreparedScan, settings: ScanSettings, marg
     with open_scan(job.path, patient=job.patient, image=job.image, series=job.series) as scan:
         x = scan.read(lo, shape)
     frame = cropped(prepared.roi.frame, lo, shape)
-    x = apply(x, frame, prepared.measured, settings.intensity)
+    x = apply(x, frame, prepared.measured, settings.of(job.sequence).intensity)
     return Crop(x=x, inside=prepared.roi.within(lo, shape), frame=frame, sequence=job.sequence)
+
+
+def share_kept(crop: Crop, window: Frame) -> float:
+    """The share of the region's voxels whose centres lie in a window; 1 for a crop without a region.
+
+    Across a window one slice thick nothing counts as cut off: it was asked for as slices.
+    """
+    if not crop.inside.any():
+        return 1.0
+    at = to_index(window, to_mm(crop.frame, np.argwhere(crop.inside)[:, ::-1]))
+    thin = np.array(window.shape) == 1
+    kept = ((at >= -0.5) & (at <= np.array(window.shape) - 0.5)) | thin
+    return float(kept.all(axis=1).mean())
+
+
+def _volume(cut: Any, prepared: PreparedScan, key: str, *, mask_channel: bool) -> Volume:
+    """What an encoder cut, with the landmarks of its image where the study asks for them.
+
+    With landmarks the intensities are those of the scanner, of any range, so that their file holds float32.
+    """
+    x, mask, frame = cut
+    known = prepared.measured.landmarks
+    landmarks = None if known is None else tuple(float(v) for v in known)
+    return Volume(x=x, mask=mask, frame=frame, recipe=key, landmarks=landmarks, mask_channel=mask_channel)
 
 
 def _bag(x: Any, names: tuple[str, ...] | None, prepared: PreparedScan, key: str) -> Bag:

@@ -56,7 +56,14 @@ class VolumeFile:
                 unit="mm",
             )
             recipe = told["recipe"]
-        return Volume(x=x, mask=None if bits is None else _unpacked(bits, x.shape[1:]), frame=frame, recipe=recipe)
+        return Volume(
+            x=x,
+            mask=None if bits is None else _unpacked(bits, x.shape[1:]),
+            frame=frame,
+            recipe=recipe,
+            landmarks=tuple(told["landmarks"]) if "landmarks" in told else None,
+            mask_channel=bool(told.get("mask_channel", False)),
+        )
 
 
 def write(path: Path, volume: Volume, attributes: Mapping[str, Any], *, precision: Precision = "float16") -> None:
@@ -67,7 +74,7 @@ def write(path: Path, volume: Volume, attributes: Mapping[str, Any], *, precisio
     if volume.frame.unit != "mm":
         raise FeatureError(f"a frame in {volume.frame.unit}", expected="mm", todo="store slides as bags")
     stored = _stored(volume.x, precision)
-    told = {**attributes, "format": FORMAT, "recipe": volume.recipe, **_frame(volume.frame)}
+    told = {**attributes, "format": FORMAT, "recipe": volume.recipe, **_frame(volume.frame), **_meaning(volume)}
     with h5py.File(path, "w", libver=_HDF5, track_order=False) as file:
         for name in sorted(told):
             file.attrs[name] = _fixed(told[name])
@@ -95,6 +102,12 @@ def _frame(frame: Frame) -> dict[str, npt.NDArray[Any]]:
         "origin": np.array(frame.origin, np.float64),
     }
     return made if frame.direction is None else {**made, "direction": np.array(frame.direction, np.float64)}
+
+
+def _meaning(volume: Volume) -> dict[str, Any]:
+    """What is known of the intensities; nothing is written where nothing is."""
+    made: dict[str, Any] = {"mask_channel": 1} if volume.mask_channel else {}
+    return made if volume.landmarks is None else {**made, "landmarks": np.array(volume.landmarks, np.float64)}
 
 
 def _stored(x: npt.NDArray[np.float32], precision: Precision) -> npt.NDArray[Any]:

@@ -61,7 +61,8 @@ class Model(Protocol):
     `reads` is what a part must hold ("bag"); `offers` what the fitted model can show ("attention"); `accepts_missing`
     says whether an example may have absent parts; `needs_tune` whether it stops or searches on the tune split (only a
     model that does neither may say False); `cheap` whether a refit on 100 patients with `condense`d features takes less
-    than about a second.
+    than about a second. A model of volumes may say `reads_landmarks = True`: it fits a standard scale of intensities on
+    the landmarks of its training volumes (`models.volumes.Reading`); without it, studies that ask for that are refused.
     """
 
     version: ClassVar[int]

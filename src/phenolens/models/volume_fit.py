@@ -19,7 +19,7 @@ from phenolens.models.linear import log_loss, softmax
 from phenolens.models.training import autocast, batches, best_device, train
 from phenolens.models.volume_fitted import FittedVolumes, Settings, networks, nothing, set_of, squeezed, stacked
 from phenolens.models.volume_network import Late, dimensions, refuse_small
-from phenolens.models.volumes import Cached, Grid, Groups, Inputs, Reading, fit_scalers, names_of, present
+from phenolens.models.volumes import Cached, Grid, Groups, Inputs, Reading, names_of, present
 from phenolens.tasks._contract import Task
 
 
@@ -42,7 +42,7 @@ def fit_volumes(
     grid = Grid.of(held[0])
     assert grid.shape is not None
     refuse_small(settings, grid.shape)
-    reading = Reading(groups=groups, grid=grid, scalers=fit_scalers(held[0], [n for g in groups for n in g], grid))
+    reading = Reading.fit(held[0], groups, grid)
     device = best_device()
     with fixed_torch(seed, device):
         if device != "cpu" and settings.network == "densenet121":

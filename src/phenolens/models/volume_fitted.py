@@ -17,7 +17,7 @@ from phenolens.models.determinism import fixed_torch
 from phenolens.models.linear import softmax
 from phenolens.models.training import Schedule
 from phenolens.models.volume_network import Late, Shape, build, dimensions
-from phenolens.models.volumes import Groups, Inputs, Reading, present
+from phenolens.models.volumes import OF_READING, Groups, Inputs, Reading, present
 
 
 class Settings(Schedule, Shape, Protocol):
@@ -140,7 +140,7 @@ class FittedVolumes:
         reading = Reading.restore(weights, config["reading"])
         with fixed_torch(0):
             network = networks(settings, reading, len(config["prior"]))
-        held = {n: torch.from_numpy(np.array(v)) for n, v in weights.items() if not n.startswith("scaler.")}
+        held = {n: torch.from_numpy(np.array(v)) for n, v in weights.items() if not n.startswith(OF_READING)}
         network.load_state_dict(held)
         told = {name: value for name, value in config.items() if name != "reading"}
         return cls(settings=settings, reading=reading, network=network.eval(), told=told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ import numpy as np
 from phenolens.core.errors import ModelError
 from phenolens.core.types import Example, FloatArray, Part, Volume
 from phenolens.models.bags import CLIP, Scaler
+from phenolens.models.intensity import StandardScale
 
 CACHE_BYTES = 2**30
 """Standardised volumes up to this much are kept in memory during a fit; the others are read again in each epoch."""
 SPACING_TOLERANCE = 0.01
 """The share by which the voxels of two volumes may differ and still be one grid."""
+OF_READING = ("scaler.", "standard.")
+"""How the names of the arrays begin that a `Reading` stores beside the weights of its network."""
 Groups = tuple[tuple[str, ...], ...]
 """The names of the parts that make up each input of a network; the channels of one group are stacked."""
 Inputs = tuple[FloatArray | None, ...]
@@ -119,14 +122,63 @@ def names_of(examples: Iterable[Example]) -> tuple[str, ...]:
     return tuple(sorted({name for e in examples for name in present(e)}))
 
 
-def fit_scalers(examples: Sequence[Example], names: Iterable[str], grid: Grid) -> dict[str, Scaler]:
-    """Mean and standard deviation of each channel over all voxels of all volumes of a name, float32, one at a time."""
+def fit_scales(examples: Sequence[Example], names: Iterable[str], grid: Grid) -> dict[str, StandardScale]:
+    """The standard scale of each name whose volumes carry landmarks. Raises ModelError where only some of them do."""
+    scales: dict[str, StandardScale] = {}
+    for name in names:
+        parts = _of(examples, name)
+        known = [read(e, part, grid).landmarks for e, part in parts]
+        given = [marks for marks in known if marks is not None]
+        if given and len(given) < len(known):
+            example, part = next(p for p, marks in zip(parts, known, strict=True) if marks is None)
+            raise _unlike(example, part, "without landmarks", f"landmarks, as in {len(given)} others of {name!r}")
+        if given:
+            scales[name] = StandardScale.fit(given)
+    return scales
+
+
+def fit_scalers(
+    examples: Sequence[Example], names: Iterable[str], grid: Grid, scales: Mapping[str, StandardScale] | None = None
+) -> dict[str, Scaler]:
+    """Mean and standard deviation of each channel over all voxels of all volumes of a name, float32, one at a time.
+
+    Voxels are taken as they are on the standard `scales`, where there are any.
+    """
     scalers = {}
     for name in names:
-        parts = [(e, part) for e in examples if (part := present(e).get(name)) is not None]
-        fitted = Scaler.fit(read(e, part, grid).x.reshape(grid.channels, -1).T for e, part in parts)
+        rows = (scaled(e, part, grid, scales or {}) for e, part in _of(examples, name))
+        fitted = Scaler.fit(x.reshape(grid.channels, -1).T for x in rows)
         scalers[name] = Scaler(mean=fitted.mean.astype(np.float32), scale=fitted.scale.astype(np.float32))
     return scalers
+
+
+def _of(examples: Iterable[Example], name: str) -> list[tuple[Example, Part]]:
+    """The examples that have a part of this name, each with it."""
+    return [(e, part) for e in examples if (part := present(e).get(name)) is not None]
+
+
+def scaled(example: Example, part: Part, grid: Grid, scales: Mapping[str, StandardScale]) -> FloatArray:
+    """The intensities (c, z, y, x) of a part that is there, checked and on the standard scale of its name, if any.
+
+    Raises ModelError where the volume has landmarks and its name no scale, or the other way round.
+    """
+    volume, scale = read(example, part, grid), scales.get(part.name)
+    if volume.landmarks is None and scale is None:
+        return volume.x
+    if volume.landmarks is None:
+        raise _unlike(example, part, "without landmarks", "landmarks, as in the training of this model")
+    if scale is None:
+        raise _unlike(example, part, "with landmarks", "none, as in the training of this model")
+    count = len(volume.x) - volume.mask_channel
+    return np.concatenate([scale.map(volume.x[:count], volume.landmarks), volume.x[count:]])
+
+
+def _unlike(example: Example, part: Part, found: str, expected: str) -> ModelError:
+    return ModelError(
+        f"a volume {found} in image {part.image!r} of unit {example.unit_id!r}",
+        expected=expected,
+        todo="prepare all scans of a sequence with one scan.intensity",
+    )
 
 
 def read(example: Example, part: Part, grid: Grid) -> Volume:
@@ -145,11 +197,19 @@ def standardised(x: FloatArray, scaler: Scaler) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """From an example to the inputs of a network: which parts, on which grid, standardised by what."""
+    """From an example to the inputs of a network: which parts, on which grid, on which scale, standardised by what."""
 
     groups: Groups
     grid: Grid
     scalers: Mapping[str, Scaler]
+    scales: Mapping[str, StandardScale] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, examples: Sequence[Example], groups: Groups, grid: Grid) -> Reading:
+        """Scales and scalers of the parts of `groups`, from training examples."""
+        names = [name for group in groups for name in group]
+        scales = fit_scales(examples, names, grid)
+        return cls(groups=groups, grid=grid, scalers=fit_scalers(examples, names, grid, scales), scales=scales)
 
     def inputs(self, example: Example) -> Inputs:
         """One array a group, None where it is not complete; all None when the example has nothing to read."""
@@ -162,13 +222,15 @@ class Reading:
         )
 
     def _part(self, example: Example, part: Part) -> FloatArray:
-        return standardised(read(example, part, self.grid).x, self.scalers[part.name])
+        return standardised(scaled(example, part, self.grid, self.scales), self.scalers[part.name])
 
     def arrays(self) -> dict[str, Any]:
-        """The scalers as arrays by name, as they are stored."""
+        """The scalers and standard scales as arrays by name, as they are stored; see OF_READING."""
         made = {}
         for i, name in enumerate(sorted(self.scalers)):
             made[f"scaler.{i}.mean"], made[f"scaler.{i}.scale"] = self.scalers[name].mean, self.scalers[name].scale
+            if name in self.scales:
+                made[f"standard.{i}.landmarks"] = self.scales[name].landmarks
         return made
 
     def to_json(self) -> dict[str, Any]:
@@ -183,7 +245,12 @@ class Reading:
             name: Scaler(mean=weights[f"scaler.{i}.mean"], scale=weights[f"scaler.{i}.scale"])
             for i, name in enumerate(names)
         }
-        return cls(groups=groups, grid=Grid.from_json(told["grid"]), scalers=scalers)
+        scales = {
+            name: StandardScale(landmarks=weights[f"standard.{i}.landmarks"])
+            for i, name in enumerate(names)
+            if f"standard.{i}.landmarks" in weights
+        }
+        return cls(groups=groups, grid=Grid.from_json(told["grid"]), scalers=scalers, scales=scales)
 
 
 class Cached:

@@ -55,3 +55,40 @@ def write_template(recipe: str, folder: Path) -> list[Path]:
         written.append(folder / path.name)
     write_text(folder / SCHEMA, json.dumps(schema(), indent=1, sort_keys=True) + "\n")
     return [*written, folder / SCHEMA]
+
+
+def write_draft(folder: Path, scans: Path) -> list[str]:
+    """Fill the tables of a new study from a folder of scans, for the user to correct; lines that say what was found.
+
+    images.csv gets a row a scan with a guessed sequence, how sure the guess is and why; patients.csv gets the patients
+    with empty labels. Raises CohortError where there is no scan.
+    """
+    import pandas as pd
+
+    from phenolens.core.store import atomic
+    from phenolens.scans.draft import draft_images
+
+    rows = pd.DataFrame(draft_images(scans.resolve()))
+    for column in ("path", "mask"):
+        rows[column] = [_from(str(p), folder) if p else "" for p in rows[column]]
+    columns = pd.read_csv(folder / "patients.csv", nrows=0).columns
+    patients = pd.DataFrame({"patient": sorted(set(rows["patient"]))}).reindex(columns=columns)
+    for name, table in (("images.csv", rows), ("patients.csv", patients)):
+        with atomic(folder / name) as part:
+            table.to_csv(part, index=False, lineterminator="\n")
+    counts = rows["sequence"].value_counts()
+    unknown = int(counts.get("unknown", 0))
+    said = [
+        f"drafted {len(rows)} scans of {len(patients)} patients: " + ", ".join(f"{s} {n}" for s, n in counts.items()),
+        "look at every row of images.csv: delete what you do not need, correct sequence where confidence is low",
+    ]
+    if unknown:
+        said.append(f"{unknown} scans are 'unknown': name their sequence or delete the rows")
+    return [*said, "fill the label column of patients.csv"]
+
+
+def _from(path: str, folder: Path) -> str:
+    """A path as it stands in a table of the study: relative where it lies in the study's folder, else absolute."""
+    whole = Path(path).resolve()
+    inside = folder.resolve()
+    return whole.relative_to(inside).as_posix() if whole.is_relative_to(inside) else whole.as_posix()

@@ -27,6 +27,8 @@ def _weights(model: str, table: pd.DataFrame, record: Record, names: Names) -> d
     classes = list(record.classes)
     shown = classes[1:] if len(classes) == 2 else classes
     features = list(dict.fromkeys(table["feature"]))
+    alike = not table.groupby("feature")["mean"].nunique().gt(1).any()
+    shown = classes[:1] if alike else shown
     rows = []
     for feature in features[:_FEATURES]:
         own = table[table["feature"] == feature].set_index("class")
@@ -35,7 +37,8 @@ def _weights(model: str, table: pd.DataFrame, record: Record, names: Names) -> d
         rows.append({"feature": names.text(feature), "values": values, "used": f"{used:.0%}", "sign": f"{sign:.0%}"})
     return {
         "model": model,
-        "classes": shown,
+        "classes": ["importance"] if alike else shown,
+        "alike": alike,
         "rows": rows,
         "n": f"{len(features):,}",
         "folds": int(table["folds"].iloc[0]),

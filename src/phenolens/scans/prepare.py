@@ -6,7 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from phenolens.scans.geometry import Index, Mask, Roi
 from phenolens.scans.image import Scan, open_scan
 from phenolens.scans.intensity import IntensitySettings, Measured, measure
 from phenolens.scans.mask import largest, read_roi
+from phenolens.scans.opening import formats_for
 from phenolens.scans.quality import ScanQualitySettings, judge, picture
 from phenolens.scans.quality import measure as measure_quality
+from phenolens.scans.sampling import sample
 
 VERSION = 1
 Matrix = tuple[tuple[float, ...], ...]
@@ -56,6 +58,11 @@ class ScanSettings:
     quality: ScanQualitySettings = field(default_factory=ScanQualitySettings)
     component: str = "all"
     align: str = "position"
+    intensity_of: Mapping[str, IntensitySettings] = field(default_factory=dict)
+
+    def of(self, sequence: str) -> ScanSettings:
+        """The settings of one sequence."""
+        return replace(self, intensity=self.intensity_of.get(sequence, self.intensity), intensity_of={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +122,7 @@ def load_prepared(store: Store, key: str) -> PreparedScan:
 
 def _identity(job: ScanJob, settings: ScanSettings) -> dict[str, Any]:
     named = {"patient": job.patient, "image": job.image, "sequence": job.sequence, "series": job.series}
-    content = {"scan": fingerprint(Path(job.path))}
+    content: dict[str, Any] = {"scan": fingerprint(Path(job.path)), "formats": formats_for(Path(job.path))}
     if job.mask is not None:
         content["mask"] = fingerprint(Path(job.mask))
     if job.drawn_on is not None and settings.align != "position":
@@ -126,7 +133,7 @@ def _identity(job: ScanJob, settings: ScanSettings) -> dict[str, Any]:
         **named,
         "mask_value": job.mask_value,
         "mask_name": job.mask_name,
-        "settings": asdict(settings),
+        "settings": asdict(settings.of(job.sequence)),
         "content": content,
     }
 
@@ -135,11 +142,13 @@ def _prepare(
     scan: Scan, job: ScanJob, settings: ScanSettings, store: Store, key: str, identity: Mapping[str, Any]
 ) -> dict[str, Any]:
     roi, said = region(scan, job, settings)
-    figures = measure_quality(scan, roi)
+    unit = str(scan.header.facts.get("unit", ""))
+    seen = sample(scan)
+    figures = measure_quality(scan, roi, seen=seen)
     with store.write("contour", key, ".jpg", identity) as part:
-        Pillow.fromarray(picture(scan, roi)).save(part, format="JPEG", quality=88, subsampling=0)
+        Pillow.fromarray(picture(scan, roi, unit=unit)).save(part, format="JPEG", quality=88, subsampling=0)
     judge(figures, settings.quality)
-    measured = measure(scan, roi, settings.intensity, unit=str(scan.header.facts.get("unit", "")))
+    measured = measure(scan, roi, settings.of(job.sequence).intensity, unit=unit, seen=seen)
     facts = {
         "voxels": roi.voxels,
         "volume_ml": round(roi.mm3 / 1000, 4),
@@ -192,7 +201,13 @@ def _registered(scan: Scan, job: ScanJob) -> tuple[Any, str]:
 
     assert job.drawn_on is not None
     with open_scan(job.drawn_on, patient=job.patient, image=job.image, series=job.drawn_on_series) as other:
-        found = align((other.whole(), other.frame), (scan.whole(), scan.frame), method="rigid")
+        if "PT" in (scan.header.modality, other.header.modality):
+            raise ImageError(
+                "a mask to bring from or to PET by registration",
+                expected="scan.align: position, since PET is acquired with its CT and moves when it is registered",
+                todo="set scan.align: position, or give the PET a mask of its own",
+            )
+        found = align(other, scan, method="rigid")
     if not found.ok:
         raise ImageError(
             f"a registration to the scan of the mask that failed ({found.why})",

@@ -30,7 +30,7 @@ def read_cohort(desk: Desk) -> Ready:
         findings = [f for f in findings if f.rule not in _OF_FILES]
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
-    classes = tables.classes or tuple(sorted(set(units["truth"])))
+    classes = tables.classes or tuple(sorted(set(units["truth"]) - {""}))
     return Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
 
 
@@ -199,6 +199,8 @@ def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
 
 def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Finding]:
     """What the tables and splits alone tell; an error refuses the run."""
+    if not desk.tables.target:
+        return [*ready.findings, *check.unlabelled(ready.cohort, ready.labels, splits)]
     by_unit = table.unit_labels(ready.cohort, desk.tables)
     return [*ready.findings, *check.static(ready.cohort, ready.labels, splits, by_unit)]
 

@@ -54,7 +54,7 @@ class Desk:
             lesions=None if study.lesions is None else study.path(study.lesions),
             timepoint=study.scan.timepoint,
             kind="scan" if study.reads == "scan" else "slide" if study.reads in ("slide", "folder") else None,
-            target=study.task.target,
+            target="" if study.segments else study.task.target,
             unit=study.task.unit,
             where=study.where,
             classes=study.task.classes,
@@ -87,6 +87,7 @@ class Desk:
             quality=ScanQualitySettings(**cast("dict[str, Any]", self.study.quality)),
             component=asked.component,
             align=asked.align,
+            intensity_of={name: IntensitySettings(**given) for name, given in asked.intensity_of.items()},
         )
 
     def sweep(self) -> None:
@@ -118,6 +119,8 @@ class Ready:
 
     def task(self, study: Study) -> Choice:
         """The task with its classes filled in."""
+        if study.segments:
+            return Choice("task", study.task.kind, {"tolerance_mm": study.task.tolerance_mm})
         return Choice("task", study.task.kind, {"target": study.task.target, "classes": self.classes})
 
 

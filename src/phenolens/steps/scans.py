@@ -11,13 +11,16 @@ import pandas as pd
 from phenolens.cohort.table import regions
 from phenolens.core.compute import Outcome, run_all
 from phenolens.core.errors import ImageError
-from phenolens.core.types import BagSource, Part, VolumeSource
+from phenolens.core.types import BagSource, Finding, Part, VolumeSource
 from phenolens.features.scans import ScanExtractJob, extract_scans, stored_source
+from phenolens.features.volumefile import VolumeFile
 from phenolens.scans.prepare import ScanJob, ScanSettings, load_prepared, prepare, prepared_key
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.states import ImageState, States
 
 Sources = dict[str, BagSource | VolumeSource]
+MOST_CUT_OFF = 0.05
+"""The share of a region that may lie beyond an encoder's window without a warning."""
 
 
 def region_id(image: str, patient: str, unit_id: str) -> str:
@@ -115,7 +118,25 @@ def _collect(
             desk.progress.say(f"quarantine: {state.job.image} of {state.job.patient}: {state.reason}")
             continue
         state.features = outcome.unwrap()
-        yield state.job.image, stored_source(desk.store, state.features, makes)
+        source = stored_source(desk.store, state.features, makes)
+        if isinstance(source, VolumeFile):
+            state.facts["share_kept"] = round(float(source.attributes()["share_kept"]), 4)
+        yield state.job.image, source
+
+
+def cut_off(states: States) -> list[Finding]:
+    """A warning where the window of an encoder of volumes leaves out more than MOST_CUT_OFF of a region."""
+    kept = {i: float(s.facts["share_kept"]) for i, s in sorted(states.items()) if "share_kept" in s.facts}
+    lost = {image: share for image, share in kept.items() if share < 1 - MOST_CUT_OFF}
+    if not lost:
+        return []
+    what = (
+        f"window too small: it cuts off more than {MOST_CUT_OFF:.0%} of the region in {len(lost)} of {len(kept)} "
+        f"images, and keeps {min(lost.values()):.0%} of the one it cuts most"
+    )
+    todo = "raise features.size or features.spacing_mm; share_kept in results/images.csv names every image"
+    who = tuple(sorted({states[image].job.patient for image in lost}))
+    return [Finding(rule="window-too-small", severity="warning", what=what, todo=todo, who=who, where="features.size")]
 
 
 def parts_of(desk: Desk, ready: Ready, sources: Sources) -> dict[str, list[Part]]:

@@ -28,8 +28,8 @@ class VolumeEncoder:
     Axes are turned by quarters and flipped so that x runs to the patient's left, y to the back and z to the head as
     nearly as they can without oblique interpolation; so images of one patient, and patients, lie alike. Intensities are
     smoothed where the new voxels are larger than the old ones (Gaussian, σ of half the excess), then interpolated
-    linearly; outside the image stands `fill`. What of a region lies beyond the window is cut off: see `share_kept`.
-    `size: null` takes the whole image, for segmentation.
+    linearly; outside the image stands `fill`. What of a region lies beyond the window is cut off; results/images.csv
+    says how much stays (share_kept). `size: null` takes the whole image, for segmentation.
 
     `mode: 2.5d` takes `size[2]` slices around the one with most of the region and makes channels of them; slices stay
     slices, whatever way they were acquired. `mask_channel` adds the share of each voxel that lies in the region as last
@@ -130,13 +130,6 @@ class VolumeEncoder:
         if self.mask_channel:
             made = np.concatenate([made, share.astype(np.float32, copy=False)[None]])
         return np.ascontiguousarray(made), np.ascontiguousarray(inside), frame
-
-
-def share_kept(crop: Crop, cut: Cut) -> float:
-    """The volume of the region in the window over that in the crop; well below 1 where the window cuts it off."""
-    _, inside, frame = cut
-    kept = float(inside.sum()) * float(np.prod(frame.spacing))
-    return kept / (float(crop.inside.sum()) * float(np.prod(crop.frame.spacing)))
 
 
 def _three(value: Any) -> Sequence[Any]:

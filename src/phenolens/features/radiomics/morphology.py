@@ -210,5 +210,5 @@ def _undefined(feature: str, voxels: int, expected: str) -> FeatureError:
     return FeatureError(
         f"no value for {feature} in a region of {voxels} voxels",
         expected=expected,
-        todo="exclude regions this small (scan.min_mm3), or leave the family out of families",
+        todo="use smaller voxels (spacing_mm), exclude regions this small (scan.min_mm3), or leave this family out",
     )

@@ -27,9 +27,10 @@ class Cnn3d:
     a set of sequences that no training unit had is predicted, with a flag, or refused. A volume one slice thick (2.5-D)
     gets a network in two dimensions.
 
-    `width` is the number of maps of the first stage; see `models/volume_network.py`. Channels are standardised by the
-    voxels of the training volumes. Training stops `patience` epochs after the least tune loss; on a GPU it computes in
-    bfloat16. Predictions are made on the CPU.
+    `width` is the number of maps of the first stage; see `models/volume_network.py`. Volumes with landmarks
+    (intensity: {scale: nyul_landmarks}) are brought to a standard scale fitted on the training volumes of their
+    sequence. Then channels are standardised by the voxels of the training volumes. Training stops `patience` epochs
+    after the least tune loss; on a GPU it computes in bfloat16. Predictions are made on the CPU.
     """
 
     version: ClassVar[int] = 1
@@ -39,6 +40,7 @@ class Cnn3d:
     accepts_missing: ClassVar[bool] = True
     needs_tune: ClassVar[bool] = True
     cheap: ClassVar[bool] = False
+    reads_landmarks: ClassVar[bool] = True
 
     network: Literal["small", "resnet10", "resnet18", "densenet121"] = "small"
     width: int = 8

@@ -1,0 +1,55 @@
+"""Size of the region alone, logistic regression; what size tells without texture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from phenolens.core.types import Example
+from phenolens.models.baselines import log_volume, mean_over_parts
+from phenolens.tasks._contract import Task
+
+if TYPE_CHECKING:
+    from phenolens.models.contract import Fitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeOnly:
+    """A baseline beside which every other result is read: the mean over the images that are there, then logistic
+    regression with the penalty chosen on the tune split.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Size of the region alone, logistic regression; what size tells without texture."
+    reads: ClassVar[str] = "bag"
+    offers: ClassVar[tuple[str, ...]] = ()
+    accepts_missing: ClassVar[bool] = True
+    needs_tune: ClassVar[bool] = True
+    cheap: ClassVar[bool] = True
+
+    @property
+    def pool_key(self) -> str:
+        return "log-volume"
+
+    def pool(self, example: Example) -> npt.NDArray[np.float64]:
+        """Log volume of the region, (1,)."""
+        return mean_over_parts(example, log_volume)
+
+    def fit(self, train: Sequence[Example], tune: Sequence[Example], task: Task, *, seed: int) -> Fitted:
+        """As in `models.contract.Model`; nothing is drawn at random, so `seed` changes nothing."""
+        from phenolens.models.linear import fit_linear
+
+        del seed
+        return fit_linear(self, train, tune, task)
+
+    def restore(self, weights: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> Fitted:
+        from phenolens.models.linear import FittedLinear
+
+        return FittedLinear.restore(weights, config, model=self)
+
+
+plugin = VolumeOnly
