@@ -111,6 +111,26 @@ def test_what_does_not_belong_to_scans_is_refused(tmp_path: Path, changes: dict[
         run_study(tmp_path, progress=QUIET)
 
 
+@pytest.mark.parametrize(
+    ("column", "words"), [("kind", "which is the target"), ("scaner", "did you mean 'scanner'"), ("scanner", "")]
+)
+def test_harmonising_by_a_column_of_the_patients_is_done_in_the_fold_or_refused(
+    finished: Path, tmp_path: Path, column: str, words: str
+) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "copy"))
+    people = pd.read_csv(copy / "patients.csv")
+    people.assign(scanner=["A", "A", "B", "B"] * 6).to_csv(copy / "patients.csv", index=False)
+    write_scan_study(copy, models=[{"logistic": {"missing": "impute", "combat": column, "combat_unseen": "pool"}}])
+    if words:
+        with pytest.raises(StudyError) as caught:
+            run_study(copy, workers=1, new_splits=True, progress=QUIET)
+        assert words in f"{caught.value.found} {caught.value.todo}"
+        return
+    assert run_study(copy, workers=1, new_splits=True, progress=QUIET).finished
+    config = json.loads((copy / "results" / "models" / "logistic" / "final" / "config.json").read_text())
+    assert config["model"]["parameters"]["combat"] == "scanner"
+
+
 def test_the_stored_model_knows_the_order_of_sequences(finished: Path) -> None:
     config = json.loads((finished / "results" / "models" / "logistic" / "final" / "config.json").read_text())
     assert config["context"]["scan"]["sequences"] == ["T1", "T2"]

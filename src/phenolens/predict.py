@@ -21,7 +21,9 @@ from phenolens.explain.heatmaps import heatmaps
 from phenolens.features.bagfile import BagFile
 from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract
 from phenolens.models.predict import Stored, check_fit, load_model
+from phenolens.predict_masks import predict_masks
 from phenolens.predict_scans import predict_scans
+from phenolens.sections import SEGMENTATION
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
@@ -129,6 +131,9 @@ def _scans(
             expected="one table with the columns patient, path, sequence and mask",
             todo="list the scans as in the study's images.csv, and give that table",
         )
+    if stored.config["task"]["name"] == SEGMENTATION:
+        lines, refused = predict_masks(stored, tables[0], out, base=base, progress=progress)
+        return tuple(lines), refused
     lines, refused = predict_scans(stored, tables[0], out, base=base, progress=progress)
     return tuple(lines), refused
 

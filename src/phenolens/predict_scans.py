@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +18,11 @@ from phenolens.core.types import Example, Part
 from phenolens.features.extract import encoder_identity
 from phenolens.features.scans import ScanExtractJob, extract_one, stored_source
 from phenolens.models.predict import Stored
-from phenolens.scans.intensity import IntensitySettings
-from phenolens.scans.prepare import ScanJob, ScanSettings, prepare
-from phenolens.scans.quality import ScanQualitySettings
+from phenolens.scans.prepare import ScanJob, prepare
 from phenolens.steps.desk import write_csv
+from phenolens.steps.stored_setting import ScanSetting, scan_setting
 
 _PATHS = ("path", "mask")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanSetting:
-    """How the model's features were made, from its config."""
-
-    encoder: Choice
-    scan: ScanSettings
-    sequences: tuple[str, ...]
-    mask_from: str | None
-
-
-def scan_setting(stored: Stored, base: Path) -> ScanSetting:
-    """The settings in a model's config."""
-    context = stored.config["context"]
-    asked, chosen = context["scan"], context["encoder_choice"]
-    return ScanSetting(
-        encoder=Choice("encoder", chosen["name"], chosen["params"], base),
-        scan=ScanSettings(
-            intensity=IntensitySettings(**_tuples(asked["intensity"])),
-            quality=ScanQualitySettings(**context["quality"]),
-            component=asked["component"],
-            align=asked["align"],
-            intensity_of={name: IntensitySettings(**_tuples(given)) for name, given in asked["intensity_of"].items()},
-        ),
-        sequences=tuple(asked["sequences"]),
-        mask_from=asked["mask_from"],
-    )
-
-
-def _tuples(given: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
 
 
 def predict_scans(
@@ -66,11 +32,9 @@ def predict_scans(
 
     An image that cannot be used is left out with its reason, as in a run; a patient without any is refused.
     """
-    setting = scan_setting(stored, base)
-    found, wanted = canonical(encoder_identity(setting.encoder)), canonical(stored.config["context"]["encoder"])
-    if found != wanted:
-        raise ModelError(f"the encoder {found}", expected=wanted, todo="install the phenolens the study was run with")
-    cases = _cases(table)
+    setting = scan_setting(stored.config, base)
+    refuse_encoder(stored, setting.encoder)
+    cases = read_cases(table)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     with (progress or Progress()).step("predicting", cases["patient"].nunique(), "patients") as step:
@@ -84,7 +48,15 @@ def predict_scans(
     return [*lines, f"written to {out / 'predictions.csv'}"], refused
 
 
-def _cases(table: Path) -> pd.DataFrame:
+def refuse_encoder(stored: Stored, encoder: Choice) -> None:
+    """Stop before any scan is read when this machine's encoder is not the one of the training."""
+    found, wanted = canonical(encoder_identity(encoder)), canonical(stored.config["context"]["encoder"])
+    if found != wanted:
+        raise ModelError(f"the encoder {found}", expected=wanted, todo="install the phenolens the study was run with")
+
+
+def read_cases(table: Path) -> pd.DataFrame:
+    """The rows of a table of new scans, with absolute paths and an id an image."""
     cases = read_table(table)
     for column in ("patient", "path"):
         if column not in cases:

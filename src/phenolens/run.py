@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from phenolens.core.errors import StudyError, nearest
 from phenolens.core.progress import Progress
 from phenolens.core.store import study_lock
-from phenolens.core.types import Example, Finding
+from phenolens.core.types import Example, Finding, Split
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import evidence, maps, models, records, rooms, scans
+from phenolens.steps import evidence, maps, models, records, rooms, scans, segmentation
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
@@ -82,6 +83,8 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     records.write_images(desk, states)
 
     context = context_of(desk, ready)
+    if desk.study.segments:
+        return _segment(desk, whole, ready, splits, (states, sources, findings, context), until)
     examples, keys, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
     findings += [*scans.cut_off(states), *models.note_holdout_reads(desk, fits)]
@@ -95,6 +98,26 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     evidence.write_evidence(desk, fits, predictions, examples)
     maps.draw_maps(desk, fits, predictions, examples, states)
     records.write_manifest(desk, ready, splits, records.flow(whole, states, empty, len(examples)), context)
+    return Done(True)
+
+
+def _segment(
+    desk: Desk, whole: Ready, ready: Ready, splits: list[Split], known: tuple[Any, ...], until: str | None
+) -> Done:
+    """The rest of the path where masks are predicted."""
+    states, sources, findings, context = known
+    examples, keys = segmentation.make_examples(ready, states, sources)
+    fits = segmentation.fit_models(desk, ready, splits, examples, keys, context)
+    models.publish_models(desk, fits)
+    findings = [*findings, *segmentation.mixed(examples), *models.note_holdout_reads(desk, fits)]
+    masks = segmentation.find_masks(desk, ready, fits, examples, states)
+    records.write_findings(desk, [*findings, *segmentation.not_found(desk, masks)])
+    segmentation.measure(desk, masks, splits)
+    if until == "models":
+        return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
+    predicted = len(examples)
+    more = segmentation.told(desk, fits, masks, states)
+    records.write_manifest(desk, ready, splits, records.flow(whole, states, [], predicted), context, more)
     return Done(True)
 
 

@@ -92,8 +92,8 @@ class TaskSection(Section):
 
     kind: str = "classification"
     target: str = Field(
-        description="Column with the label, in the patients table (or the images table); of a segmentation, the name of "
-        "what is outlined (default: lesion)."
+        description="Column with the label, in the patients table (or the images table); of a segmentation, the name "
+        "of what is outlined (default: lesion)."
     )
     unit: Literal["patient", "image", "lesion"] = Field("patient", description="What one prediction is about.")
     classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")

@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr
 from phenolens.core.errors import PhenolensError, StudyError, nearest
 from phenolens.core.registry import ENCODERS, EXPLAINERS, MODELS, TASKS, Choice
 from phenolens.sections import (
+    SEGMENTATION,
     AuditSection,
     ExplainSection,
     FeaturesSection,
@@ -26,6 +27,7 @@ from phenolens.sections import (
     TilesSection,
     ValidationSection,
 )
+from phenolens.study_masks import mask_faults
 from phenolens.studyfile import Fault, Place, faults_of, parse, refusal
 
 FILE = "study.yaml"
@@ -61,6 +63,11 @@ class Study(Section):
 
     def path(self, relative: Path) -> Path:
         return (self._folder / relative).resolve()
+
+    @property
+    def segments(self) -> bool:
+        """Whether masks are predicted."""
+        return self.task.kind == SEGMENTATION
 
     @property
     def reads(self) -> Literal["slide", "scan", "folder", "table"]:
@@ -114,7 +121,10 @@ def schema() -> dict[str, Any]:
     made = Study.model_json_schema()
     sections = made["$defs"]
     sections["FeaturesSection"]["properties"]["encoder"] = {"anyOf": [{"enum": ENCODERS.names()}, {"type": "string"}]}
-    sections["TaskSection"]["properties"]["kind"] = {"enum": TASKS.names()}
+    task = sections["TaskSection"]
+    task["properties"]["kind"] = {"enum": TASKS.names()}
+    task["if"] = {"properties": {"kind": {"const": SEGMENTATION}}, "required": ["kind"]}
+    task["else"] = {"required": task.pop("required")}
     sections["ExplainSection"]["properties"]["methods"]["items"] = {"enum": EXPLAINERS.names()}
     named = {"anyOf": [{"enum": MODELS.names()}, {"type": "string"}]}
     made["properties"]["models"]["items"]["anyOf"][0] = named
@@ -159,7 +169,7 @@ def _impossible(study: Study) -> list[Fault]:
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong
-    return faults + _made_elsewhere(study) + _other_kind(study) + (_wrong_quality(study) or _without_scale(study))
+    return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study)
 
 
 _OF_KIND = {"slide": ("region", "tiles", "quality"), "scan": ("scan", "quality"), "folder": (), "table": ()}
@@ -177,6 +187,10 @@ def _other_kind(study: Study) -> list[Fault]:
             todo = f"remove {name}: nothing of it is used"
             faults.append(((name,), f"{name} in a study of {what}", allowed, todo))
     return faults
+
+
+def _of_scans(study: Study) -> list[Fault]:
+    return (_wrong_quality(study) or _without_scale(study)) + mask_faults(study)
 
 
 def _made_elsewhere(study: Study) -> list[Fault]:

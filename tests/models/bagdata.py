@@ -11,8 +11,9 @@ from phenolens.core.registry import MODELS
 from phenolens.core.types import Bag, Example, Frame, Loaded, Part, Split
 
 CLASSES = ("A", "B")
-OF_BAGS = [name for name in MODELS.names() if MODELS.plugin(name)[0].reads == "bag"]
-"""Models that read bags; those of volumes have examples of their own in `volumedata`."""
+BASELINES = ("volume_only", "image_size")
+OF_BAGS = [n for n in MODELS.names() if MODELS.plugin(n)[0].reads in ("bag", "any") and n not in BASELINES]
+"""Models that read bags; those of volumes have examples of their own in `volumedata`, size alone in test_baselines."""
 FRAME = Frame(shape=(1000, 1000), spacing=(0.5, 0.5), origin=(0.0, 0.0), unit="um")
 
 

@@ -181,7 +181,7 @@ def test_further_lesions_are_listed_with_a_label_each(tmp_path: Path) -> None:
     folder = make(tmp_path / "c", liver(more=0.7, mixed=True, patients_per_class=2, faults=False, voxel=2.5), workers=0)
     lesions = pd.read_csv(folder / "lesions.csv")
     assert lesions.groupby("patient").size().max() == 3
-    assert lesions.groupby("patient")["label"].nunique().max() > 1
+    assert lesions.groupby("patient")["diagnosis"].nunique().max() > 1
     masks = images(folder).drop_duplicates("patient").set_index("patient")["mask"]
     for patient, rows in lesions.groupby("patient"):
         mask = opened(folder / masks[patient])

@@ -16,7 +16,7 @@ import numpy as np
 
 from phenolens.audit.relabel import Labels, Plan, plan
 from phenolens.core import compute
-from phenolens.core.errors import SplitError
+from phenolens.core.errors import ModelError, SplitError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import METRICS, Choice
 from phenolens.core.types import Example, Loaded, Split
@@ -28,6 +28,7 @@ METRIC = "auc"
 HELD_BYTES = 2 * 2**30
 """Where the model cannot pool features first, a worker keeps up to this in memory; above it each refit reads them."""
 STAND_IN = Choice(kind="model", name="mean_pool")
+OF_PARTS = Choice(kind="model", name="logistic", params={"missing": "impute"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +179,17 @@ def one_repeat(splits: Sequence[Split]) -> tuple[Split, ...]:
 
 def represent(model: Choice, all_: bool) -> tuple[Choice, str]:
     """What is refitted for a model, and the words for it: itself when it is cheap or `all_`, else the stand-in."""
-    if all_ or model.create().cheap:
+    made = model.create()
+    if all_ or made.cheap:
         return model, model.name
+    if made.reads == "volume":
+        raise ModelError(
+            f"model '{model.name}', whose refits on volumes take minutes each",
+            expected="a model that is refitted in seconds, or your word that this one shall be",
+            todo="say phenolens audit --refit-all, and give it the night",
+        )
+    if made.accepts_missing:
+        return OF_PARTS, f"a linear head on the features of each part ({OF_PARTS.name}) in place of {model.name}"
     return STAND_IN, f"a linear head on mean-pooled features ({STAND_IN.name}) in place of {model.name}"
 
 

@@ -37,6 +37,13 @@ def audit_study(
     been run to its end, or its tables or settings have changed since.
     """
     study = Study.load(folder)
+    if study.segments:
+        raise StudyError(
+            "a study of masks, which has no labels to permute",
+            expected="a study that predicts classes",
+            todo="read the agreement with the drawn masks in its report; audit the study that reads the masks",
+            where=str(study.folder),
+        )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     with study_lock(study.folder):
         _refuse_changed(desk)

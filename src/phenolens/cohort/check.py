@@ -59,7 +59,7 @@ def _classes(who: Roster) -> list[Finding]:
         few = [f"{len(own)} with"] * (len(own) < _FLOOR) + [f"{without} without"] * (without < _FLOOR)
         if few:
             of = f"of {counted(len(who.labels), 'patient')}"
-            what = f"class {name} has {' and '.join(few)} {of}: its AUC is not estimable"
+            what = f"class {name}: {' and '.join(few)} it {of}: its AUC is not estimable"
             todo = f"nothing, or add patients: the floor is {_FLOOR} with and {_FLOOR} without the class"
             found.append(_finding("class-under-floor", "note", what, todo, own))
     return found

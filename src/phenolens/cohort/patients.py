@@ -91,6 +91,10 @@ def with_sites(patients: pd.DataFrame, sheet: Sheet, images: pd.DataFrame, log: 
 def check_classes(values: pd.Series[str], sheet: Sheet, target: str, classes: tuple[str, ...], log: Log) -> None:
     """Report labels outside the declared classes, declared classes nobody has, and classes alike but for writing."""
     present = sorted(set(values))
+    if classes and not present:
+        todo = f"fill the column {target} with {listed(classes)}"
+        log.fault(f"no {target} at all", expected="a label", todo=todo, where=place(sheet.name, (), target))
+        return
     for name in sorted(set(present) - set(classes)) if classes else ():
         rows = values.index[values == name]
         log.fault(

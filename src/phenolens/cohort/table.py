@@ -19,7 +19,7 @@ from phenolens.cohort.patients import check_classes, check_patients, labelled, s
 from phenolens.cohort.reading import Sheet, as_text, read_sheet
 from phenolens.cohort.scans import as_scans, at_timepoint, check_masks, scan_columns
 from phenolens.cohort.spacing import spacings
-from phenolens.cohort.units import labels, lesions, regions, unit_labels, units
+from phenolens.cohort.units import asked_sequences, labels, lesions, regions, unit_labels, units
 from phenolens.core.errors import CohortError
 from phenolens.core.store import key_of
 from phenolens.core.types import Cohort, Finding
@@ -27,6 +27,7 @@ from phenolens.core.types import Cohort, Finding
 __all__ = [
     "BASELINE",
     "Tables",
+    "asked_sequences",
     "difference",
     "labels",
     "lesions",

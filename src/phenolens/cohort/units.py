@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from phenolens.cohort.asked import Tables
-from phenolens.cohort.faults import did_you_mean, listed
+from phenolens.cohort.faults import counted, did_you_mean, listed
 from phenolens.cohort.lesions import current, owners, unit_ids
 from phenolens.cohort.reading import as_text
 from phenolens.cohort.scans import at_timepoint
 from phenolens.core.errors import CohortError
-from phenolens.core.types import Cohort
+from phenolens.core.types import Cohort, Finding
 
 REGIONS = ("unit_id", "patient", "image", "sequence", "path", "series", "mask", "mask_value", "mask_name", "drawn_on")
 _Row = Mapping[Hashable, Any]
@@ -163,6 +163,36 @@ def _check_mask_from(images: pd.DataFrame, mask_from: str | None) -> None:
             todo=f"correct scan.mask_from{did_you_mean(mask_from, have)}",
             where="images table",
         )
+
+
+def asked_sequences(cohort: Cohort, tables: Tables, asked: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Findings on the sequences that a study names, by the setting that names them.
+
+    An error for each that no scan of the timepoint has: every patient would be taken to lack it. A note on the scans of
+    other sequences than those of `scan.sequences`, which nothing reads.
+    """
+    shown = at_timepoint(cohort.images, tables)
+    have = sorted(set(shown["sequence"]))
+    made = [
+        Finding(
+            rule="sequence-nowhere",
+            severity="error",
+            what=f"{setting} names {name!r}, which no scan is of; the scans are {listed(have)}",
+            todo=f"correct {setting}, or the column sequence of the images table{did_you_mean(name, have)}",
+            where=setting,
+        )
+        for setting, names in asked.items()
+        for name in names
+        if name not in have
+    ]
+    wanted = asked.get("scan.sequences", ())
+    other = shown[~shown["sequence"].isin(wanted)]
+    if len(wanted) and len(other) and not made:
+        counts = ", ".join(f"{name}: {n}" for name, n in other["sequence"].value_counts().sort_index().items())
+        what = f"{counted(len(other), 'scan')} of sequences that scan.sequences does not name ({counts})"
+        todo = "nothing, or name them there"
+        made.append(Finding(rule="sequence-not-asked", severity="note", what=what, todo=todo, where="scan.sequences"))
+    return made
 
 
 def _tuples(images: pd.Series[Any], patients: Any, index: pd.Index[Any]) -> pd.Series[Any]:

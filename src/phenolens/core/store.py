@@ -144,7 +144,7 @@ class Store:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         return len(left)
 
 

@@ -54,6 +54,12 @@ def part_volume(example: Example, part: str) -> Volume:
     )
 
 
+def in_memory(example: Example) -> Example:
+    """The same example with its volumes read once: a map asks for them hundreds of times."""
+    parts = tuple(p if (v := p.volume()) is None else replace(p, source=Held(volume=v)) for p in example.parts)
+    return replace(example, parts=parts)
+
+
 def with_x(example: Example, part: str, x: FloatArray) -> Example:
     """The same example, in which the volume of a part holds other intensities."""
     volume = replace(part_volume(example, part), x=x)

@@ -47,6 +47,14 @@ class Weighs(Fitted, Protocol):
         ...
 
 
+class Contributes(Fitted, Protocol):
+    """A fitted model whose class offers "contributions": its logits are sums over parts."""
+
+    def contributions(self, example: Example) -> dict[str, npt.NDArray[np.float64]]:
+        """Part -> (k,), what it adds to the logits, centred over the classes; parts read together joined by +."""
+        ...
+
+
 class Explains(Fitted, Protocol):
     """A fitted model whose class offers "attention"."""
 

@@ -28,7 +28,7 @@ from phenolens.tasks._contract import Task
 
 VERSION = 1
 """Raised when this file comes to give other numbers from the same job."""
-_PLACES = ("encoder_choice", "features_folder")
+PLACES = ("encoder_choice", "features_folder")
 """Of the context what says where things lie: two studies that differ in it alone have the same fits."""
 FINAL = "final"
 """The scheme of a refit on all development patients."""
@@ -41,7 +41,7 @@ class FitJob:
     `split` None is the refit on all patients given, with `final_split` for stopping and choosing. `upstream` maps each
     unit id to the key of its features and label. `context` is stored beside the weights as it is (encoder identity
     under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit"); what
-    of it names a place (`_PLACES`) stays out of the key. `tune` is the share that a final refit keeps for stopping.
+    of it names a place (`PLACES`) stays out of the key. `tune` is the share that a final refit keeps for stopping.
     """
 
     model: Choice
@@ -194,7 +194,7 @@ def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split)
         "task": job.task.identity(),
         "split": [split.name, split.hash],
         "seed": job.seed,
-        "context": {k: v for k, v in job.context.items() if k not in _PLACES},
+        "context": {k: v for k, v in job.context.items() if k not in PLACES},
         "units": units,
     }
 

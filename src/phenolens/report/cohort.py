@@ -26,7 +26,7 @@ def flow(record: Record, names: Names) -> list[dict[str, Any]]:
             kind = str(gone.get("status", "dropped"))
             about = who.split(" / ")
             groups.setdefault(kind, []).append({"who": names.who(who), **reason(names.text(why, about))})
-        title = str(step.get("step", "")).replace("units", f"{unit}s" if unit == "image" else "patients")
+        title = str(step.get("step", "")).replace("units", f"{unit}s")
         steps.append(
             {
                 "title": title,
@@ -77,7 +77,7 @@ def class_table(record: Record, names: Names) -> Table:
         rows = rows[~rows["unit_id"].isin(holdout["unit_id"])]
     sites = sorted(set(rows["site"]) | set(holdout["site"]), key=names.site)
     held = ["locked holdout"] if len(holdout) else []
-    unit = "images" if record.unit == "image" else "patients"
+    unit = f"{record.unit}s"
     table = Table(
         f"Predicted {unit} by class and site", ["class", *map(names.site, sites), *held, "predicted", "in the tables"]
     )

@@ -57,7 +57,8 @@ def _falls(model: str, table: pd.DataFrame) -> dict[str, Any]:
         }
         for row in table.to_dict("records")
     ]
-    return {"model": model, "rows": rows, "refused": int(table["refused"].max())}
+    adds = str(table["measure"].iloc[0]) == "contribution"
+    return {"model": model, "rows": rows, "refused": int(table["refused"].max()), "adds": adds}
 
 
 def _signed(value: Any) -> str:

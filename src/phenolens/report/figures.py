@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, SOFT, GRID = "#1d2733", "#5b6773", "#dfe4e8"
 BLUE, ORANGE = "#0b5fa5", "#c2540a"
@@ -79,6 +80,36 @@ def forest(dots: Sequence[Dot], *, reference: float | None, label: str, words: s
             axes.set_xlim(0, 1.02)
 
     return _svg(draw, (7.4, 1.0 + 0.34 * len(dots)))
+
+
+def agreement(values: Mapping[str, Sequence[float]]) -> bytes:
+    """Values between 0 and 1 by name, each patient a place across, in the order of the first."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        order = np.argsort(next(iter(values.values())), kind="stable")
+        for (name, own), colour, shape in zip(values.items(), (BLUE, ORANGE), ("o", "D"), strict=False):
+            axes.plot(np.arange(len(own)) + 1, np.asarray(own)[order], shape, color=colour, ms=4.5, label=name)
+        axes.set(ylim=(-0.02, 1.12), xlabel="patients, the worst first", xlim=(0.3, len(order) + 0.7))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", color=GRID, lw=0.8)
+        axes.legend(loc="upper left", ncols=2, fontsize=8)
+
+    return _svg(draw, (3.6, 3.2))
+
+
+def sizes(drawn: Sequence[float], found: Sequence[float], label: str) -> bytes:
+    """What was found over what was drawn, one dot a scan, beside the line on which both are equal; from 0 on."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        most = 1.05 * max([*drawn, *found, 1e-6])
+        axes.plot([0, most], [0, most], color=SOFT, lw=0.9, ls=(0, (4, 3)), zorder=0)
+        axes.plot(drawn, found, "o", color=BLUE, ms=4.5, alpha=0.8)
+        axes.set(xlim=(0, most), ylim=(0, most), xlabel=f"drawn: {label}", ylabel=f"found: {label}", aspect="equal")
+        axes.grid(color=GRID, lw=0.7)
+
+    return _svg(draw, (3.3, 3.2))
 
 
 def roc(curves: pd.DataFrame, classes: Sequence[str]) -> bytes:

@@ -12,14 +12,15 @@ import pandas as pd
 
 from phenolens.core.errors import StudyError
 from phenolens.core.store import fingerprint
-from phenolens.core.types import Predictions
+from phenolens.core.types import PREDICTION_KEYS, Predictions
 from phenolens.evaluate.folds import HOLDOUT
 
 _WORDS = (
     *("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format", "sequence"),
     "spacing_mm",
 )
-_EVIDENCE = {"coefficients": ("feature", "class", "model"), "sequences": ("model", "sequence")}
+_FOUND = ("model", "scheme", "patient", "image", "sequence", "site", "flag", "fit", "mask", "picture")
+_EVIDENCE = {"coefficients": ("feature", "class", "model"), "sequences": ("model", "sequence"), "segmentation": _FOUND}
 _KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
 
 
@@ -82,6 +83,11 @@ class Record:
         return str(self.manifest.get("unit", "patient"))
 
     @property
+    def finds_masks(self) -> bool:
+        """Whether the study predicts masks: then `more` holds the table "segmentation", and predictions are empty."""
+        return _finds(self.manifest)
+
+    @property
     def images_are(self) -> str:
         """What the features were made from: "slide", "scan", "folder" or "table"."""
         return str(self.manifest.get("images", "slide"))
@@ -107,7 +113,8 @@ def read(folder: Path) -> Record:
     results = folder / "results"
     manifest = _json(results / "manifest.json", folder)
     classes = tuple(map(str, manifest.get("classes", ())))
-    table = _csv(results / "predictions.csv", folder, _KEYS)
+    finds = _finds(manifest)
+    table = _no_predictions() if finds else _csv(results / "predictions.csv", folder, _KEYS)
     cohort, audit = results / "cohort.json", results / "audit.json"
     index, findings = results / "maps" / "index.json", results / "findings.json"
     return Record(
@@ -132,6 +139,15 @@ def read(folder: Path) -> Record:
             },
         },
     )
+
+
+def _finds(manifest: Mapping[str, Any]) -> bool:
+    """Whether the study predicts masks, and no classes."""
+    return bool(manifest["study"].get("task", {}).get("kind") == "segmentation")
+
+
+def _no_predictions() -> pd.DataFrame:
+    return pd.DataFrame(columns=[*PREDICTION_KEYS, "site", "split_hash", "truth"])
 
 
 def _audit(path: Path, folder: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def answer(record: Record, names: Names) -> list[str]:
     """What was predicted from what, and how well, in a few sentences."""
     n, study = counts(record), record.manifest["study"]
     classes = words.listed([*record.classes], "or") if len(record.classes) <= 6 else f"{len(record.classes)} classes"
-    of = "" if record.unit == "patient" else f", one prediction for each of {words.count(n['units'], 'image')}"
+    of = "" if record.unit == "patient" else f", one prediction for each of {words.count(n['units'], record.unit)}"
     where = words.count(n["n_sites"], "site") if n["n_sites"] else "an unknown number of sites"
     models = words.count(len(record.models), "model")
     target = str(record.manifest.get("target", study["task"]["target"]))
@@ -279,9 +279,9 @@ def limits_(record: Record, names: Names) -> dict[str, list[str]]:
         )
     if missing := not_estimable(record):
         cannot.append(missing)
-    if study["task"].get("unit") == "image":
+    if unit != "patient":
         cannot.append(
-            "The images of one patient are not independent; intervals and floors count patients for that reason."
+            f"The {unit}s of one patient are not independent; intervals and floors count patients for that reason."
         )
     cannot.append(
         f"A probability on this page is a model's own; read it as a chance only where the calibration figure says so. "

@@ -15,6 +15,10 @@ METRICS: Mapping[str, str] = {
     "macro_recall": "macro recall",
     "brier": "Brier score",
     "log_loss": "log loss",
+    "dice": "Dice",
+    "median_dice": "median Dice",
+    "surface_dice": "surface Dice",
+    "median_surface_dice": "median surface Dice",
 }
 """Metrics in the order in which tables show them; others follow by name."""
 

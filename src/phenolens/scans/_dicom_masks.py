@@ -29,6 +29,8 @@ _KINDS = ("SEG", "RTSTRUCT")
 _HALF = 0.5
 """Share of its maximum from which a voxel of a fractional segmentation counts as inside."""
 _EVEN = 0.1
+_MOST_LISTED = 12
+"""The most segments or structures that a message names."""
 
 
 @quiet()
@@ -142,7 +144,8 @@ def _union(rois: Sequence[Roi], notes: tuple[str, ...]) -> Roi:
 
 def _chosen(known: dict[int, str], value: int | None, name: str | None, word: str, where: str) -> set[int]:
     """The numbers that are meant. Raises ImageError listing what there is."""
-    listed = ", ".join(f"{n} '{label}'" for n, label in sorted(known.items())) or "none"
+    shown = [f"{n} '{label}'" for n, label in sorted(known.items())]
+    listed = ", ".join(shown[:_MOST_LISTED]) + (", …" if len(shown) > _MOST_LISTED else "") or "none"
     if name == "*" and known:
         return set(known)
     if value is not None and name is None:
@@ -157,9 +160,9 @@ def _chosen(known: dict[int, str], value: int | None, name: str | None, word: st
     asked = f"'{name}'" if name is not None else "no choice" if value is None else f"number {value}"
     hint = nearest(name, known.values()) if name is not None else ""
     raise ImageError(
-        f"{asked} where the file holds {len(known)} {word}s: {listed}",
+        f"{asked} where the file holds {len(known)} {word}{'' if len(known) == 1 else 's'}: {listed}",
         expected=f"one {word}, by its number or its name",
-        todo=f"write the number or the name in the column mask_value, or * for all together{hint}",
+        todo=f"write its number in the column mask_value or its name in mask_name, * for all together{hint}",
         where=where,
     )
 
@@ -220,6 +223,6 @@ def _empty(what: str, why: str, where: str) -> ImageError:
     return ImageError(
         f"an empty {what}: {why}",
         expected="a region of at least one voxel",
-        todo="draw the region, or name another in the column mask_value",
+        todo="draw the region, or choose another by the column mask_value or mask_name",
         where=where,
     )

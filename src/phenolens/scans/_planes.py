@@ -19,7 +19,7 @@ from phenolens.scans.sampling import Readable
 _ACROSS_PX, _DOWN_PX = 900, 360
 _GAP_PX, _STRIP_PX, _OUTLINE_PX = 6, 26, 2
 _MARGIN_MM = 60.0
-_ORANGE = (255, 140, 0)
+_ORANGE, _BLUE = (255, 140, 0), (0, 200, 255)
 _SOFT, _LUNG = (-160.0, 240.0), (-1350.0, 150.0)
 _LUNG_BELOW_HU = -300.0
 _STRAIGHT = 0.98
@@ -29,10 +29,13 @@ _NAMES = {2: ("axial", "R", "L", "A", "P"), 1: ("coronal", "R", "L", "H", "F"), 
 
 @dataclass(frozen=True)
 class _Plane:
-    """One plane as shown: values and region (rows, columns), mm of one voxel down and across, name and letters."""
+    """One plane as shown: values, region and what was found (rows, columns), mm of one voxel down and across, name and
+    letters.
+    """
 
     values: FloatArray
     inside: Mask
+    found: Mask | None
     mm: tuple[float, float]
     words: tuple[str, str, str, str, str]
 
@@ -44,17 +47,19 @@ def picture(
     window: tuple[float, float] | None = None,
     margin_mm: float = _MARGIN_MM,
     unit: str = "",
+    found: npt.NDArray[Any] | None = None,
 ) -> Rgb:
     """Axial, coronal and sagittal plane through a region, in true proportions and one scale, with its outline.
 
     Each plane is the one with the most of the region, with `margin_mm` around it. The patient's right is on the left of
     the picture, the front and the head are above, and sagittal planes look to the left, whatever the direction matrix;
     oblique scans are shown in the planes nearest to those. window: (lowest, highest) intensity; by default soft tissue
-    or lung for CT, else the 1st to 99th percentile of what is shown. At most 900 px across.
+    or lung for CT, else the 1st to 99th percentile of what is shown. At most 900 px across. `found` is a second region,
+    a mask (z, y, x) of the whole scan, whose outline is drawn in blue.
     """
     order, signs, straight = facing(roi.frame)
     lo, shape = roi.box(margin_mm)
-    planes = [_plane(scan, roi, (lo, shape), (order, signs), normal) for normal in (2, 1, 0)]
+    planes = [_plane(scan, roi, (lo, shape), (order, signs), normal, found) for normal in (2, 1, 0)]
     low, high = window or _window(planes, unit)
     down = max(p.values.shape[0] * p.mm[0] for p in planes)
     across = sum(p.values.shape[1] * p.mm[1] for p in planes)
@@ -82,7 +87,14 @@ def facing(frame: Frame) -> tuple[Index, Index, bool]:
     return _three(best), _three(signs), min(abs(c) for c in along) >= _STRAIGHT
 
 
-def _plane(scan: Readable, roi: Roi, box: tuple[Index, Index], turned: tuple[Index, Index], normal: int) -> _Plane:
+def _plane(
+    scan: Readable,
+    roi: Roi,
+    box: tuple[Index, Index],
+    turned: tuple[Index, Index],
+    normal: int,
+    found: npt.NDArray[Any] | None,
+) -> _Plane:
     order, signs = turned
     axis = order[normal]
     others = tuple(a for a in range(3) if a != 2 - axis)
@@ -96,7 +108,11 @@ def _plane(scan: Readable, roi: Roi, box: tuple[Index, Index], turned: tuple[Ind
     inside = _turned(whole.take([place], axis=2 - axis), order, signs)
     rows, columns = {2: (1, 0), 1: (2, 0), 0: (2, 1)}[normal]
     mm = (roi.frame.spacing[order[rows]], roi.frame.spacing[order[columns]])
-    return _Plane(_upright(values, normal), _upright(inside, normal), mm, _NAMES[normal])
+    also = None
+    if found is not None:
+        there = found[tuple(slice(a, a + n) for a, n in zip(lo[::-1], shape[::-1], strict=True))]
+        also = _upright(_turned(there != 0, order, signs), normal)
+    return _Plane(_upright(values, normal), _upright(inside, normal), also, mm, _NAMES[normal])
 
 
 def _turned(x: npt.NDArray[Any], order: Index, signs: Index) -> npt.NDArray[Any]:
@@ -128,14 +144,21 @@ def _panel(plane: _Plane, low: float, high: float, scale: float) -> Image.Image:
     size = (max(1, round(columns * plane.mm[1] * scale)), max(1, round(rows * plane.mm[0] * scale)))
     height = np.clip((np.nan_to_num(plane.values, nan=low) - low) / (high - low), 0, 1)
     grey = Image.fromarray((height * 255).round().astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
-    share = np.asarray(Image.fromarray(plane.inside.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX))
-    mask = share >= min(128, int(share.max()))
-    around = ndimage.binary_dilation(mask, structure=np.ones((3, 3)), iterations=_OUTLINE_PX)
     rgb = np.repeat(np.asarray(grey)[..., None], 3, axis=2)
-    rgb[around & ~mask] = _ORANGE
+    rgb[_outline(plane.inside, size)] = _ORANGE
+    if plane.found is not None and plane.found.any():
+        rgb[_outline(plane.found, size)] = _BLUE
     made = Image.fromarray(rgb)
     _letters(made, plane.words)
     return made
+
+
+def _outline(inside: Mask, size: tuple[int, int]) -> Mask:
+    """The line around a region of a plane, at the size (across, down) in which it is shown."""
+    share = np.asarray(Image.fromarray(inside.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX))
+    mask = share >= min(128, int(share.max()))
+    around: Mask = ndimage.binary_dilation(mask, structure=np.ones((3, 3)), iterations=_OUTLINE_PX) & ~mask
+    return around
 
 
 def _letters(panel: Image.Image, words: tuple[str, ...]) -> None:

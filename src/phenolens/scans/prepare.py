@@ -35,7 +35,8 @@ class ScanJob:
     """One region on one scan: ids, path, sequence, and where the mask is and what in it is meant.
 
     `image` names image and, where lesions are predicted, lesion. `drawn_on` is the path of the patient's other scan
-    that the mask was drawn on, with its series; None where it was drawn on this one.
+    that the mask was drawn on, with its series; None where it was drawn on this one. `mask_by` is the key of the fit
+    that found the mask, and `mask_of` the fingerprint of the scan it was found on; None where the mask was drawn.
     """
 
     patient: str
@@ -48,6 +49,8 @@ class ScanJob:
     mask_name: str | None = None
     drawn_on: str | None = None
     drawn_on_series: str | None = None
+    mask_by: str | None = None
+    mask_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +128,9 @@ def _identity(job: ScanJob, settings: ScanSettings) -> dict[str, Any]:
     content: dict[str, Any] = {"scan": fingerprint(Path(job.path)), "formats": formats_for(Path(job.path))}
     if job.mask is not None:
         content["mask"] = fingerprint(Path(job.mask))
+    if job.mask_by is not None:
+        content["mask_by"] = job.mask_by
+        _refuse_other(job, content["scan"])
     if job.drawn_on is not None and settings.align != "position":
         content["drawn_on"] = fingerprint(Path(job.drawn_on))
     return {
@@ -136,6 +142,18 @@ def _identity(job: ScanJob, settings: ScanSettings) -> dict[str, Any]:
         "settings": asdict(settings.of(job.sequence)),
         "content": content,
     }
+
+
+def _refuse_other(job: ScanJob, scan: str) -> None:
+    """Stop where a mask was found on another file than the one it is to be used with."""
+    found = scan if job.drawn_on is None else fingerprint(Path(job.drawn_on))
+    if job.mask_of not in (None, found):
+        raise ImageError(
+            "a predicted mask of another scan: the content of the file differs",
+            expected="the scan as the segmentation study read it",
+            todo="run the segmentation study again, or give the image another id",
+            where=job.path,
+        )
 
 
 def _prepare(

@@ -28,6 +28,10 @@ def read_cohort(desk: Desk) -> Ready:
     cohort, findings = table.load(tables)
     if desk.study.reads in ("folder", "table"):  # no image is opened
         findings = [f for f in findings if f.rule not in _OF_FILES]
+    if desk.study.reads == "scan":
+        scan = desk.study.scan
+        named = {"scan.sequences": scan.sequences, "scan.intensity_of": tuple(scan.intensity_of)}
+        findings += table.asked_sequences(cohort, tables, named)
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"]) - {""}))

@@ -26,7 +26,8 @@ def context_of(desk: Desk, ready: Ready) -> dict[str, Any]:
 def _of_kind(desk: Desk, ready: Ready) -> dict[str, Any]:
     study = desk.study
     if study.reads == "scan":
-        return {"scan": study.scan.model_dump(mode="json") | {"sequences": list(sequences_of(desk, ready))}}
+        scan = study.scan.model_dump(mode="json", exclude={"masks"}) | {"sequences": list(sequences_of(desk, ready))}
+        return {"scan": scan if study.scan.masks is None else {**scan, "masks": "predicted"}}
     if study.reads == "table":
         return {"table": study.features.params}
     return {

@@ -12,7 +12,7 @@ from phenolens.core.errors import ModelError
 from phenolens.core.registry import MODELS, Choice
 from phenolens.core.types import Example, Predictions
 from phenolens.explain.coefficients import stability
-from phenolens.explain.parts import part_falls
+from phenolens.explain.parts import part_falls, part_shares
 from phenolens.models.contract import Weighs
 from phenolens.models.predict import Stored, load_model
 from phenolens.steps.desk import Desk, write_csv
@@ -30,7 +30,8 @@ def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predictions, ex
     many = len({p.name for e in examples for p in e.parts}) > 1 and desk.study.reads in ("scan", "table")
     for model in desk.study.model_choices():
         plugin = MODELS.plugin(model.name, base=model.base)[0]
-        linear, open_ = "coefficients" in plugin.offers, many and plugin.accepts_missing
+        linear, adds = "coefficients" in plugin.offers, "contributions" in plugin.offers
+        open_ = many and (adds or plugin.accepts_missing)
         if not linear and not open_:
             continue
         stored = _fold_models(desk, fits, model)
@@ -39,7 +40,7 @@ def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predictions, ex
             weights = [cast(Weighs, s.fitted).coefficients() for s in stored.values()]
             rows.append(stability(weights, predictions.classes).assign(model=name))
         if open_:
-            falls += _falls(desk, name, stored, predictions, by_unit)
+            falls += _falls(desk, name, stored, predictions, by_unit, adds=adds)
     for table, file in ((_joined(rows), "coefficients.csv"), (pd.DataFrame(falls), "sequences.csv")):
         if len(table):
             write_csv(desk.results / file, table)
@@ -66,8 +67,14 @@ def _falls(
     stored: Mapping[tuple[int, int], Stored],
     predictions: Predictions,
     examples: Mapping[str, Example],
+    *,
+    adds: bool,
 ) -> list[dict[str, Any]]:
-    """One row a part: how much the predicted class loses without it, on test units, each by its own fold's model."""
+    """One row a part: how much the predicted class loses without it, on test units, each by its own fold's model.
+
+    Of models that add up their parts (`adds`) it is what the part adds, which takes no part away.
+    """
+    measure = part_shares if adds else part_falls
     table = predictions.table
     rows = table[(table["model"] == name) & (table["scheme"] == desk.study.validation.scheme)]
     rows = rows[(rows["part"] == "test") & (rows["repeat"] == 0)].sort_values("unit_id").head(_MOST_UNITS)
@@ -77,7 +84,7 @@ def _falls(
     for row in rows.to_dict("records"):
         target = int(pd.Series([row[c] for c in predictions.columns]).to_numpy(dtype=float).argmax())
         try:
-            falls = part_falls(stored[row["repeat"], row["fold"]].fitted, examples[row["unit_id"]], target)
+            falls = measure(stored[row["repeat"], row["fold"]].fitted, examples[row["unit_id"]], target)
         except ModelError:  # declared by the model: it refuses subsets that it was not trained on
             refused += 1
             continue
@@ -89,6 +96,7 @@ def _falls(
         {
             "model": name,
             "sequence": part,
+            "measure": "contribution" if adds else "fall",
             "units": len(values),
             "mean_fall": float(pd.Series(values).mean()),
             "median_fall": float(pd.Series(values).median()),

@@ -54,8 +54,8 @@ def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
     counts = ready.units["truth"].value_counts()
     schemes = [desk.study.validation.scheme, *desk.study.validation.also]
     lines = [
-        f"{len(ready.cohort.patients)} patients, {len(ready.cohort.images)} images, "
-        + ", ".join(f"{c}: {int(counts.get(c, 0))}" for c in ready.classes),
+        f"{len(ready.cohort.patients)} patients, {len(ready.cohort.images)} images"
+        + "".join(f", {c}: {int(counts.get(c, 0))}" for c in ready.classes),
         f"models {', '.join(c.name for c in desk.study.model_choices())} under {', '.join(schemes)}",
     ]
     return findings, lines + costs
@@ -69,7 +69,7 @@ def _slides(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
 
 def _scans(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
     """Headers of scans and masks are there; how many of each sequence, and how many patients have them all."""
-    jobs = [job for job, _ in scans.jobs_of(desk, ready)]
+    jobs = [job for job, _ in scans.jobs_of(desk, ready, make=False)]
     findings: list[Finding] = []
     there = [job for job in jobs if Path(job.path).exists() and (job.mask is None or Path(job.mask).exists())]
     seen: dict[str, set[str]] = {}
@@ -81,12 +81,12 @@ def _scans(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
             else:
                 seen.setdefault(outcome.item.sequence or "scan", set()).add(outcome.item.patient)
     counts = ", ".join(f"{name}: {len(who)}" for name, who in sorted(seen.items()))
-    complete = len(set.intersection(*seen.values())) if seen else 0
+    complete = len(set.intersection(*(seen.get(name, set()) for name in scans.sequences_of(desk, ready))))
     return findings, [f"patients with a readable scan, by sequence: {counts}; with every one of them: {complete}"]
 
 
 def _open_scan(job: ScanJob) -> None:
-    if job.mask is None:
+    if job.mask is None and job.mask_by is None:
         raise no_mask()
     with open_scan(job.path, patient=job.patient, image=job.image, series=job.series):
         return

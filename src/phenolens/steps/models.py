@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.compute import run_all
-from phenolens.core.errors import ModelError
+from phenolens.core.errors import ModelError, StudyError, nearest
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import PREDICTION_KEYS, Example, Finding, Part, Predictions, Split
@@ -38,8 +38,26 @@ def make_examples(
 ) -> tuple[list[Example], dict[str, str], list[str]]:
     """Examples of every unit with features, the key of each one's content, and the units without any."""
     made, empty = examples(ready.units, parts, desk.study.task.target)
+    made = with_batches(desk, ready, made)
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
+
+
+def with_batches(desk: Desk, ready: Ready, made: list[Example]) -> list[Example]:
+    """Examples with the columns of the patients table that models harmonise by (combat: scanner) as covariates.
+
+    Raises StudyError where the column is not there or is the target: what is predicted may not guide its correction.
+    """
+    wanted = {str(c.params["combat"]) for c in desk.study.model_choices() if c.params.get("combat")} - {"site"}
+    for column in sorted(wanted):
+        have = [str(c) for c in ready.cohort.patients.columns if c != desk.study.task.target]
+        if column not in have:
+            found = f"combat: {column}" + (", which is the target" if column == desk.study.task.target else "")
+            todo = f"name a column that says where or on what an image was made{nearest(column, have)}"
+            raise StudyError(found, expected=f"site, or one of {', '.join(have)}", todo=todo)
+        of = ready.cohort.patients[column]
+        made = [replace(e, covariates={**e.covariates, column: str(of[e.patient])}) for e in made]
+    return made
 
 
 def _content(example: Example, states: States) -> str:

@@ -14,6 +14,7 @@ from phenolens.core.store import key_of, write_json
 from phenolens.core.types import Finding, Split
 from phenolens.steps.context import devices_of
 from phenolens.steps.desk import Desk, Ready, write_csv
+from phenolens.steps.lent import lender
 from phenolens.steps.states import States
 
 _UNUSED = {
@@ -106,13 +107,19 @@ def study_id(desk: Desk, ready: Ready) -> str:
 def procedure(desk: Desk, ready: Ready) -> str:
     """Changes with a table, or a setting other than how predictions are explained and audited."""
     asked = desk.study.model_dump(mode="json", exclude={"audit", "explain"})
-    return key_of([asked, ready.cohort.fingerprint])
+    source = lender(desk)
+    return key_of([asked, ready.cohort.fingerprint] + ([] if source is None else [source.fit]))
 
 
 def write_manifest(
-    desk: Desk, ready: Ready, splits: Sequence[Split], steps: list[dict[str, Any]], context: Mapping[str, Any]
+    desk: Desk,
+    ready: Ready,
+    splits: Sequence[Split],
+    steps: list[dict[str, Any]],
+    context: Mapping[str, Any],
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """results/manifest.json: what was run, on what, with what."""
+    """results/manifest.json: what was run, on what, with what, and `more` that a task has to say."""
     study = desk.study
     counts = ready.units["truth"].value_counts()
     write_json(
@@ -148,6 +155,7 @@ def write_manifest(
             "versions": {name: version(name) for name in (*_VERSIONED, *_VERSIONED_OF.get(study.reads, ()))}
             | {"python": platform.python_version()},
             "machine": {"system": platform.system(), "threads_per_worker": 1, "devices": devices_of(desk)},
+            **(more or {}),
         },
     )
 
@@ -155,6 +163,11 @@ def write_manifest(
 def notes(desk: Desk) -> list[str]:
     """Choices a reader should know of."""
     said = []
+    if (source := lender(desk)) is not None:
+        said.append(
+            f"no drawn mask was read: masks are those of the study {source.name} ({source.study_id}), each found by a "
+            "model that never saw the patient"
+        )
     tiles = desk.study.tiles
     if tiles.magnification is not None:
         said.append(

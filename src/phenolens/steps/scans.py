@@ -16,6 +16,7 @@ from phenolens.features.scans import ScanExtractJob, extract_scans, stored_sourc
 from phenolens.features.volumefile import VolumeFile
 from phenolens.scans.prepare import ScanJob, ScanSettings, load_prepared, prepare, prepared_key
 from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.lent import lent
 from phenolens.steps.states import ImageState, States
 
 Sources = dict[str, BagSource | VolumeSource]
@@ -39,12 +40,14 @@ def regions_of(desk: Desk, ready: Ready) -> pd.DataFrame:
     return found.assign(region=[region_id(*key) for key in keys])
 
 
-def jobs_of(desk: Desk, ready: Ready) -> list[tuple[ScanJob, str]]:
-    """One job a region on an image, with its site."""
+def jobs_of(desk: Desk, ready: Ready, *, make: bool = True) -> list[tuple[ScanJob, str]]:
+    """One job a region on an image, with its site. With `make` predicted masks that are not there yet are found."""
     images = {row["image"]: row for row in ready.cohort.images.to_dict("records")}
+    masks = lent(desk, ready, make=make)
     made = []
-    for row in regions_of(desk, ready).to_dict("records"):
+    for row in regions_of(desk, masks.ready).to_dict("records"):
         other = None if row["drawn_on"] is None else images[row["drawn_on"]]
+        by, of = masks.by.get(str(row["mask"]), ("to be found" if row["image"] in masks.pending else None, None))
         job = ScanJob(
             patient=row["patient"],
             image=row["region"],
@@ -56,6 +59,8 @@ def jobs_of(desk: Desk, ready: Ready) -> list[tuple[ScanJob, str]]:
             mask_name=row["mask_name"],
             drawn_on=None if other is None else other["path"],
             drawn_on_series=None if other is None else other["series"],
+            mask_by=by,
+            mask_of=of,
         )
         made.append((job, str(images[row["image"]]["site"])))
     return made
@@ -89,6 +94,8 @@ def _note(state: ImageState, outcome: Outcome[ScanJob, str], desk: Desk) -> None
     made = load_prepared(desk.store, state.prepared)
     state.tiles = state.tiles_used = 1
     state.facts |= {**made.facts, "notes": "; ".join(made.notes)}
+    if outcome.item.mask_by is not None:
+        state.facts |= {"mask_by": outcome.item.mask_by}
 
 
 def _picture_of_refused(job: ScanJob, desk: Desk) -> str:

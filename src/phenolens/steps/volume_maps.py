@@ -16,7 +16,7 @@ from phenolens.core.registry import EXPLAINERS
 from phenolens.core.store import atomic, key_of
 from phenolens.core.types import Rgb
 from phenolens.explain.planes import planes
-from phenolens.explain.volumes import part_volume, voxel_fidelity, voxel_scores
+from phenolens.explain.volumes import in_memory, part_volume, voxel_fidelity, voxel_scores
 from phenolens.models.predict import load_model
 from phenolens.steps.desk import Desk
 from phenolens.steps.maps import MapJob
@@ -48,16 +48,16 @@ def explain_volumes(job: MapJob, classes: tuple[str, ...]) -> list[VolumeMap]:
     del classes
     fitted = load_model(job.model, base=job.base).fitted
     signed = EXPLAINERS.plugin(job.method)[0].signed
-    made = []
-    for part in job.example.parts:
+    example, made = in_memory(job.example), []
+    for part in example.parts:
         if not part.present:
             continue
-        scores = voxel_scores(fitted, job.example, part.name, job.target, job.method)
+        scores = voxel_scores(fitted, example, part.name, job.target, job.method)
         if not np.any(scores):  # the model does not read this part
             continue
         seed = int(key_of([job.example.unit_id, job.method, part.name])[:8], 16)
-        figures = voxel_fidelity(fitted, job.example, part.name, job.target, scores, seed=seed)
-        picture = planes(part_volume(job.example, part.name), scores, signed=signed)
+        figures = voxel_fidelity(fitted, example, part.name, job.target, scores, seed=seed)
+        picture = planes(part_volume(example, part.name), scores, signed=signed)
         made.append(
             VolumeMap(image=part.image, part=part.name, picture=picture, fidelity=figures, voxels=int(scores.size))
         )

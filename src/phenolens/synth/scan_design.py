@@ -91,7 +91,7 @@ def scan_designs() -> dict[str, ScanDesign]:
             target="mutation",
             modality="ct",
             classes=(("KIT exon 11", "lobed"), ("other", "smooth")),
-            patients_per_class=24,
+            patients_per_class=30,
             seed=4,
         ),
     }

@@ -26,7 +26,7 @@ from phenolens.synth.tables import csv_text
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def make_scans(folder: Path, design: ScanDesign, key: str, workers: int | None, 
             step.advance()
     write_text(folder / "patients.csv", csv_text(_patients(design, cohort)))
     write_text(folder / "images.csv", csv_text([row for p in cohort for row in _images(design, p, facts)]))
-    write_text(folder / "lesions.csv", csv_text([row for p in cohort for row in _lesions(p, facts[p.patient])]))
+    write_text(folder / "lesions.csv", csv_text([row for p in cohort for row in _lesions(design, p, facts[p.patient])]))
     write_json(folder / "truth.json", {"key": key, **_truth(design, cohort, facts)})
 
 
@@ -158,9 +158,9 @@ def _images(design: ScanDesign, person: ScanPatient, facts: Mapping[str, Any]) -
     ]
 
 
-def _lesions(person: ScanPatient, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _lesions(design: ScanDesign, person: ScanPatient, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"patient": person.patient, "lesion": f"L{value}", "mask_value": value, "label": lesion["label"]}
+        {"patient": person.patient, "lesion": f"L{value}", "mask_value": value, design.target: lesion["label"]}
         for value, lesion in enumerate(facts["lesions"], start=1)
     ]
 

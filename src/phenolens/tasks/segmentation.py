@@ -14,6 +14,8 @@ from phenolens.core.types import Example, Volume
 
 Mask = npt.NDArray[np.bool_]
 """Shape (z, y, x)."""
+_AT_ONCE = 2**22
+"""Voxels whose distances are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +62,13 @@ class Segmentation:
 
     def measure(self, found: Mask, example: Example) -> dict[str, float]:
         """Keys dice and surface_dice of a mask on the grid of the example's volume."""
-        drawn, frame = self.truth(example), self.volume(example).frame
+        return self.agreement(found, self.truth(example), self.volume(example).frame.spacing)
+
+    def agreement(self, found: Mask, drawn: Mask, spacing: tuple[float, ...]) -> dict[str, float]:
+        """Keys dice and surface_dice of two masks on one grid; `spacing` is x, y, z in mm."""
         return {
             "dice": dice(found, drawn),
-            "surface_dice": surface_dice(found, drawn, frame.spacing, tolerance_mm=self.tolerance_mm),
+            "surface_dice": surface_dice(found, drawn, spacing, tolerance_mm=self.tolerance_mm),
         }
 
 
@@ -86,9 +91,22 @@ def surface_dice(a: Mask, b: Mask, spacing: tuple[float, ...], *, tolerance_mm: 
     ends = [np.flatnonzero((a | b).any(axis=tuple(k for k in range(3) if k != axis)))[[0, -1]] for axis in range(3)]
     box = tuple(slice(int(lo), int(hi) + 1) for lo, hi in ends)
     edges = [_surface(mask[box]) for mask in (a, b)]
-    away = [ndimage.distance_transform_edt(~edge, sampling=spacing[::-1]) for edge in edges]
-    near = sum(int(np.count_nonzero(away[1 - i][edges[i]] <= tolerance_mm + 1e-9)) for i in (0, 1))
+    near = _near(edges[0], edges[1], spacing, tolerance_mm) + _near(edges[1], edges[0], spacing, tolerance_mm)
     return near / sum(int(np.count_nonzero(edge)) for edge in edges)
+
+
+def _near(edge: Mask, other: Mask, spacing: tuple[float, ...], tolerance_mm: float) -> int:
+    """Voxels of one surface within the tolerance of the other, slab by slab, so that little memory is needed."""
+    reach = int(tolerance_mm / spacing[2]) + 1
+    step = max(2 * reach, _AT_ONCE // max(1, edge[0].size))
+    near = 0
+    for at in range(0, len(edge), step):
+        lo = max(0, at - reach)
+        around, here = other[lo : at + step + reach], edge[at : at + step]
+        if around.any() and here.any():
+            away = ndimage.distance_transform_edt(~around, sampling=spacing[::-1])[at - lo : at - lo + len(here)]
+            near += int(np.count_nonzero(away[here] <= tolerance_mm + 1e-9))
+    return near
 
 
 def _surface(mask: Mask) -> Mask:

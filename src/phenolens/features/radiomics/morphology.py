@@ -210,5 +210,5 @@ def _undefined(feature: str, voxels: int, expected: str) -> FeatureError:
     return FeatureError(
         f"no value for {feature} in a region of {voxels} voxels",
         expected=expected,
-        todo="use smaller voxels (spacing_mm), exclude regions this small (scan.min_mm3), or leave this family out",
+        todo="use smaller voxels (spacing_mm), exclude regions this small (quality.min_mm3), or leave this family out",
     )

@@ -1,0 +1,45 @@
+"""How the features of a stored model of scans were made, from its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phenolens.core.registry import Choice
+from phenolens.scans.intensity import IntensitySettings
+from phenolens.scans.prepare import ScanSettings
+from phenolens.scans.quality import ScanQualitySettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSetting:
+    """The encoder, how scans are prepared, the sequences in order, and the one whose mask serves the others."""
+
+    encoder: Choice
+    scan: ScanSettings
+    sequences: tuple[str, ...]
+    mask_from: str | None
+
+
+def scan_setting(config: Mapping[str, Any], base: Path) -> ScanSetting:
+    """The settings in a model's config."""
+    context = config["context"]
+    asked, chosen = context["scan"], context["encoder_choice"]
+    return ScanSetting(
+        encoder=Choice("encoder", chosen["name"], chosen["params"], base),
+        scan=ScanSettings(
+            intensity=IntensitySettings(**_tuples(asked["intensity"])),
+            quality=ScanQualitySettings(**context["quality"]),
+            component=asked["component"],
+            align=asked["align"],
+            intensity_of={name: IntensitySettings(**_tuples(given)) for name, given in asked["intensity_of"].items()},
+        ),
+        sequences=tuple(asked["sequences"]),
+        mask_from=asked["mask_from"],
+    )
+
+
+def _tuples(given: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
