@@ -185,6 +185,20 @@ def test_a_mask_of_another_file_of_the_same_name_is_not_used(finished: Path, tmp
     assert out["reason"].str.contains("predicted mask of another scan").all()
 
 
+def test_patients_lost_for_want_of_a_predicted_mask_are_counted_by_class(finished: Path, tmp_path: Path) -> None:
+    lender = Path(shutil.copytree(finished, tmp_path / "segment"))
+    path = lender / "results" / "masks" / "P01-CT.nii.gz"
+    nothing = SimpleITK.ReadImage(str(path)) * 0
+    SimpleITK.WriteImage(nothing, str(path))
+    study = lent_study(write_balls(tmp_path / "classify"), lender, validation={"folds": 2})
+    run_study(study, workers=0, until="splits", progress=QUIET)
+    told = {f["rule"]: f for f in json.loads((study / "results" / "findings.json").read_text())}
+    assert told["predicted-masks-lost"]["who"] == ["P01"]
+    assert "rough 1 of 4, smooth 0 of 5" in told["predicted-masks-lost"]["what"]
+    reason = pd.read_csv(study / "results" / "quarantine.csv")["reason"]
+    assert "(the mask is a predicted one)" in reason[0]
+
+
 def test_masks_are_lent_by_a_finished_study_of_masks_only(finished: Path, tmp_path: Path) -> None:
     study = lent_study(write_balls(tmp_path / "classify"), tmp_path / "nothing")
     with pytest.raises(StudyError, match="no finished study"):

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from PIL import Image
+from safetensors.numpy import load_file
 
 from phenolens.core.errors import StudyError
 from phenolens.predict import predict_images
 from phenolens.report.build import build
 from phenolens.run import run_study
+from phenolens.scans.prepare import ScanJob
 from phenolens.steps.scans import cut_off
 from phenolens.steps.states import ImageState
 from tests.small_scans import write_scan_study, write_scans
@@ -23,7 +25,7 @@ from tests.small_study import QUIET
 
 NYUL = {"sequences": ["T1", "T2"], "intensity": {"scale": "nyul_landmarks"}}
 WINDOW = {"encoder": "volume", "spacing_mm": 2.0, "size": [18, 18, 12]}
-MODEL = {"cnn3d": {"epochs": 12, "width": 4, "learning_rate": 0.005, "batch": 4}}
+MODEL = {"cnn3d": {"epochs": 12, "width": 4, "learning_rate": 0.005, "batch": 4, "augment": False}}
 GAIN = 3.0
 
 
@@ -36,7 +38,7 @@ def change(path: Path, gain: float, add: np.ndarray[tuple[int, ...], np.dtype[np
 
 
 def write_volumes(folder: Path, **changes: object) -> Path:
-    """The scans of `small_scans`, but rough lesions are dark in T2, and the scanner of site S1 is three times as loud."""
+    """As `small_scans`, but rough lesions are dark in T2, and the scanner of site S1 gives three times as much."""
     write_scans(folder, rough=0.0)
     people = pd.read_csv(folder / "patients.csv").set_index("patient")
     for row in pd.read_csv(folder / "images.csv").to_dict("records"):
@@ -45,9 +47,13 @@ def write_volumes(folder: Path, **changes: object) -> Path:
         darker = -60.0 * inside if (label, row["sequence"]) == ("rough", "T2") else 0.0
         if row["image"] != "P01-T1":  # its file is broken
             change(folder / row["path"], GAIN if site == "S1" else 1.0, darker)
-    study: dict[str, object] = {"scan": NYUL, "features": WINDOW, "models": [MODEL], "explain": None}
-    explained = {"methods": ["gradient", "voxel_occlusion"], "slides": 2}
-    return write_scan_study(folder, **{**study, "explain": explained, **changes})
+    study: dict[str, object] = {
+        "scan": NYUL,
+        "features": WINDOW,
+        "models": [MODEL],
+        "explain": {"methods": ["gradient", "voxel_occlusion"], "slides": 2},
+    }
+    return write_scan_study(folder, **{**study, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +81,6 @@ def test_every_image_says_how_much_of_its_region_the_window_holds(finished: Path
 
 
 def test_the_scale_of_a_fold_is_stored_with_its_model_and_differs_between_folds(finished: Path) -> None:
-    from safetensors.numpy import load_file
-
     models = finished / "results" / "models" / "cnn3d"
     scales = [load_file(models / fold / "weights.safetensors")["standard.1.landmarks"] for fold in ("0-0", "0-1")]
     assert all(s.shape == (11,) and (s[0], s[-1]) == (0, 100) for s in scales)
@@ -134,9 +138,7 @@ def test_a_window_that_cuts_lesions_off_is_a_finding(finished: Path, tmp_path: P
     run_study(folder, workers=0, until="features", progress=QUIET)
     images = pd.read_csv(folder / "results" / "images.csv").set_index("image")
     kept = images.loc[images["status"] == "used", "share_kept"]
-    assert kept.between(0.3, 0.7).all()
-    from phenolens.scans.prepare import ScanJob
-
+    assert kept.between(0.2, 0.9).all()
     states = {
         i: ImageState(job=ScanJob(patient=i[:3], image=i, path=""), site="", facts={"share_kept": share})
         for i, share in (("P01-T2", 0.41), ("P02-T2", 0.95), ("P03-T1", 1.0))
@@ -152,7 +154,7 @@ def test_a_window_that_cuts_lesions_off_is_a_finding(finished: Path, tmp_path: P
     [
         (
             {"features": {"encoder": "radiomics"}, "models": ["logistic"]},
-            "line .*nyul_landmarks with the encoder 'radiomics'",
+            r"study\.yaml:\d+: found scale: nyul_landmarks with the encoder 'radiomics'",
         ),
         (
             {

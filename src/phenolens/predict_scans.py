@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from phenolens.cohort.patients import UNKNOWN
 from phenolens.cohort.scans import UNNAMED
 from phenolens.cohort.table import read_table
 from phenolens.core.errors import CohortError, ModelError, PhenolensError
@@ -35,6 +36,7 @@ def predict_scans(
     setting = scan_setting(stored.config, base)
     refuse_encoder(stored, setting.encoder)
     cases = read_cases(table)
+    refuse_twice(cases, table)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     with (progress or Progress()).step("predicting", cases["patient"].nunique(), "patients") as step:
@@ -75,28 +77,39 @@ def read_cases(table: Path) -> pd.DataFrame:
     return cases.assign(image=cases["patient"].astype(str) + "_" + names + "_" + cases.index.astype(str))
 
 
+def refuse_twice(cases: pd.DataFrame, table: Path) -> None:
+    """Stop where a patient has several scans of one sequence: nothing would say which of them is meant."""
+    names = cases["sequence"].fillna("") if "sequence" in cases else pd.Series("", index=cases.index)
+    twice = cases[pd.DataFrame({"patient": cases["patient"], "sequence": names}).duplicated(keep=False)]
+    if len(twice):
+        row = twice.iloc[0]
+        found = f"several scans of sequence {_given(row.to_dict(), 'sequence') or UNNAMED} of patient {row['patient']}"
+        todo = "keep one row of each sequence, of the timepoint that is predicted from"
+        raise CohortError(found, expected="one scan a patient and sequence", todo=todo, where=str(table))
+
+
 def _predict(
     patient: str, images: pd.DataFrame, stored: Stored, setting: ScanSetting, out: Path
 ) -> tuple[dict[str, Any], list[str]]:
     parts, said = _parts(images, setting, out / "artefacts")
-    example = Example(patient=patient, unit_id=patient, parts=tuple(parts), covariates={"site": "unknown"})
+    site = next((s for row in images.to_dict("records") if (s := _given(row, "site"))), UNKNOWN)
+    example = Example(patient=patient, unit_id=patient, parts=tuple(parts), covariates={"site": str(site)})
     there = [p.name for p in parts if p.present]
+    row: dict[str, Any] = {"patient": patient, "refused": "", "notes": "; ".join(s.strip() for s in said)}
     if not there:
         reason = "no scan of this patient can be used"
-        return {"patient": patient, "refused": reason}, [f"{patient}: REFUSED: {reason}", *said]
+        return row | {"refused": reason}, [f"{patient}: REFUSED: {reason}", *said]
     try:
         p = stored.predict([example])[0]
     except PhenolensError as error:
-        return {"patient": patient, "refused": str(error)}, [
-            f"{patient}: REFUSED: found {error.found}; expected {error.expected}; {error.todo}",
-            *said,
-        ]
+        why = f"found {error.found}; expected {error.expected}; {error.todo}"
+        return row | {"refused": str(error)}, [f"{patient}: REFUSED: {why}", *said]
     best = stored.classes[int(p.argmax())]
-    row: dict[str, Any] = {"patient": patient, "predicted": best}
-    row |= {f"p_{c}": round(float(v), 6) for c, v in zip(stored.classes, p, strict=True)}
-    row |= {"sequences": " ".join(there), "refused": "", "notes": "; ".join(s.strip() for s in said)}
+    made: dict[str, Any] = {"patient": patient, "predicted": best}
+    made |= {f"p_{c}": round(float(v), 6) for c, v in zip(stored.classes, p, strict=True)}
+    made["sequences"] = " ".join(there)
     shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(stored.classes, p, strict=True))
-    return row, [f"{patient}: {best} ({shown}) from {', '.join(there) or 'one scan'}", *said]
+    return made | row, [f"{patient}: {best} ({shown}) from {', '.join(there) or 'one scan'}", *said]
 
 
 def _parts(images: pd.DataFrame, setting: ScanSetting, root: Path) -> tuple[list[Part], list[str]]:

@@ -11,7 +11,7 @@ from phenolens.core.progress import Progress
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding, Split
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import evidence, maps, models, records, rooms, scans, segmentation
+from phenolens.steps import evidence, lent, maps, models, records, rooms, scans, segmentation
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
@@ -73,7 +73,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         records.write_images(desk, states)
     ready, splits = cohorts.freeze_splits(desk, whole, usable(states), extend=extend)
     records.write_images(desk, states)
-    findings = cohorts.static_findings(desk, ready, splits)
+    findings = [*cohorts.static_findings(desk, ready, splits), *lent.lost(desk, whole, states)]
     records.write_findings(desk, findings)
     cohorts.refuse(findings)
     if until == "splits":

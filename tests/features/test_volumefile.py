@@ -51,6 +51,17 @@ def test_a_volume_without_mask_or_direction_comes_back_without(tmp_path: Path) -
     assert back.frame == plain.frame
 
 
+def test_landmarks_and_the_mask_channel_come_back_and_are_not_written_where_they_are_not_known(tmp_path: Path) -> None:
+    marks = (0.1, 1 / 3, 70000.5)
+    write(tmp_path / "a.h5", volume(landmarks=marks, mask_channel=True), TOLD)
+    back = VolumeFile(tmp_path / "a.h5").load()
+    assert (back.landmarks, back.mask_channel) == (marks, True)
+    write(tmp_path / "b.h5", volume(), TOLD)
+    back = VolumeFile(tmp_path / "b.h5").load()
+    assert (back.landmarks, back.mask_channel) == (None, False)
+    assert not {"landmarks", "mask_channel"} & set(VolumeFile(tmp_path / "b.h5").attributes())
+
+
 def test_what_an_encoder_cuts_is_written_with_the_recipe_of_its_attributes(tmp_path: Path) -> None:
     write(tmp_path / "a.h5", volume(), TOLD)
     write_volume(tmp_path / "b.h5", (volume().x, volume().mask, volume().frame), TOLD | {"recipe": "abc"})

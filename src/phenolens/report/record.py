@@ -20,7 +20,11 @@ _WORDS = (
     "spacing_mm",
 )
 _FOUND = ("model", "scheme", "patient", "image", "sequence", "site", "flag", "fit", "mask", "picture")
-_EVIDENCE = {"coefficients": ("feature", "class", "model"), "sequences": ("model", "sequence"), "segmentation": _FOUND}
+_EVIDENCE = {
+    "coefficients": ("feature", "class", "model"),
+    "sequences": ("model", "sequence", "measure"),
+    "segmentation": _FOUND,
+}
 _KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
 
 

@@ -206,8 +206,8 @@ def _card(row: Mapping[Any, Any], names: Names, album: Album, most: int) -> dict
     if _known(row, "mpp"):
         facts.append(("pixel", f"{row['mpp']:.3g} µm"))
     quality = [
-        (key.removeprefix("quality_").replace("_", " "), f"{row[key]:.2g}")
-        for key in sorted(k for k in row if k.startswith("quality_") and k != "quality_tissue_mm2")
+        (key.removeprefix("quality_").replace("_", " "), _figure(row[key]))
+        for key in sorted(k for k in row if k.startswith("quality_") and k not in _TOLD_ABOVE)
         if _known(row, key)
     ]
     why = names.text(str(row.get("reason", "")), about).partition("; expected ")[0].removeprefix("found ")
@@ -221,6 +221,13 @@ def _card(row: Mapping[Any, Any], names: Names, album: Album, most: int) -> dict
         "facts": facts if row["status"] == "used" else [],
         "quality": quality,
     }
+
+
+_TOLD_ABOVE = ("quality_tissue_mm2", "quality_mm3", "quality_spacing_mm")
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
 
 
 def _known(row: Mapping[Any, Any], key: str) -> bool:

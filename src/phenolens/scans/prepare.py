@@ -98,6 +98,8 @@ def prepare(job: ScanJob, settings: ScanSettings, root: Path) -> str:
             content = _prepare(scan, job, settings, store, key, identity)
     except ImageError as fault:
         fault.where = fault.where or job.path
+        if job.mask_by is not None:
+            fault.found += " (the mask is a predicted one)"
         raise
     with store.write("scan", key, ".json", identity) as part:
         part.write_text(canonical(content) + "\n", encoding="utf-8")

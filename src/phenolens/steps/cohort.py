@@ -14,6 +14,7 @@ from phenolens.core.errors import CohortError, SplitError
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
+from phenolens.steps import tables as tables_step
 from phenolens.steps.desk import Desk, Ready
 
 EXAMPLE = "EXAMPLE-"
@@ -35,7 +36,10 @@ def read_cohort(desk: Desk) -> Ready:
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"]) - {""}))
-    return Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
+    ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
+    if desk.study.reads == "table":
+        ready = replace(ready, findings=(*findings, *tables_step.read(desk, ready).findings))
+    return ready
 
 
 def _refuse_template(tables: table.Tables) -> None:

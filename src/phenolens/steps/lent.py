@@ -15,9 +15,11 @@ from phenolens.cohort.scans import at_timepoint
 from phenolens.core.compute import run_all
 from phenolens.core.errors import LeakError, StudyError
 from phenolens.core.store import Store
+from phenolens.core.types import Finding
 from phenolens.scans.prepare import ScanJob
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.found import SUFFIX, LentJob, lend
+from phenolens.steps.states import States, usable
 from phenolens.steps.stored_setting import scan_setting
 
 Row = Mapping[Any, Any]
@@ -141,6 +143,21 @@ def _refuse_seen(source: Lender, rows: Sequence[Row], own: Mapping[str, Row]) ->
         "image ids, or leave these patients out with where:",
         where=str(source.folder),
     )
+
+
+def lost(desk: Desk, ready: Ready, states: States) -> list[Finding]:
+    """A warning where patients fall out for want of a usable predicted mask: small lesions are lost more often."""
+    if desk.study.scan.masks is None or ready.labels.empty:
+        return []
+    gone = ready.labels[~ready.labels.index.isin(usable(states))]
+    if gone.empty:
+        return []
+    of, all_of = gone.value_counts(), ready.labels.value_counts()
+    by_class = ", ".join(f"{name} {int(of.get(name, 0))} of {int(n)}" for name, n in all_of.sort_index().items())
+    what = f"{len(gone)} of {len(ready.labels)} patients have no predicted mask that can be used, by class: {by_class}"
+    todo = "read the results as of the others only: what is lost may depend on the class, as small lesions do"
+    who = tuple(sorted(map(str, gone.index)))
+    return [Finding(rule="predicted-masks-lost", severity="warning", what=what, todo=todo, who=who)]
 
 
 def _found(desk: Desk, source: Lender, rows: Sequence[Row]) -> dict[str, Path]:

@@ -12,11 +12,13 @@ from scipy import ndimage, optimize
 
 from phenolens.core.errors import FeatureError
 from phenolens.core.types import FloatArray, Frame
-from phenolens.scans.geometry import Crop, Mask, axes, to_mm
+from phenolens.scans.geometry import Crop, Mask, axes, cropped, to_index, to_mm
 from phenolens.scans.resample import onto
 
 Cut = tuple[FloatArray, Mask, Frame]
 """x (c, z, y, x), the region (z, y, x) on the same grid, and the frame of the grid in mm."""
+_SLICES = 32
+"""Slices of a window that are made at once."""
 _WHOLE_MM = 10_000.0
 """A margin that reaches every edge of every scan."""
 
@@ -98,8 +100,8 @@ class VolumeEncoder:
         target = self._target(crop, order, turned)
         sigma = [max(0.0, (new / crop.frame.spacing[a] - 1) / 2) for a, new in zip(order, self._spacing, strict=True)]
         by_axis = [sigma[order.index(a)] for a in (2, 1, 0)]
-        x = onto(_smoothed(crop.x, by_axis), crop.frame, target, method="linear", fill=self.fill)
-        share = onto(_smoothed(crop.inside.astype(np.float32), by_axis), crop.frame, target, method="linear")
+        x = _onto(crop.x, by_axis, crop.frame, target, self.fill)
+        share = _onto(crop.inside, by_axis, crop.frame, target, 0.0)
         inside = share >= 0.5
         if not inside.any() and share.any():
             inside[np.unravel_index(int(share.argmax()), share.shape)] = True
@@ -141,6 +143,27 @@ def _middle(inside: Mask) -> npt.NDArray[np.float64]:
     ends = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in (2, 1, 0)]
     middle: npt.NDArray[np.float64] = np.array(ends, dtype=np.float64).mean(1)
     return middle
+
+
+def _onto(
+    x: npt.NDArray[Any], sigma: Sequence[float], frame: Frame, target: Frame, fill: float
+) -> npt.NDArray[np.float32]:
+    """x (z, y, x), smoothed, on the grid of `target`; in slabs of the target, so that little more than x is held."""
+    made = np.empty(target.shape[::-1], dtype=np.float32)
+    width, height, depth = target.shape
+    reach = np.array([int(3.0 * s + 0.5) + 2 for s in sigma[::-1]])
+    for k in range(0, depth, _SLICES):
+        slab = cropped(target, (0, 0, k), (width, height, min(_SLICES, depth - k)))
+        corners = np.array(np.meshgrid(*([0, n - 1] for n in slab.shape))).reshape(3, -1).T
+        at = to_index(frame, to_mm(slab, corners))
+        lo = np.clip(np.floor(at.min(0)).astype(int) - reach, 0, np.array(frame.shape) - 1)
+        hi = np.clip(np.ceil(at.max(0)).astype(int) + reach + 1, lo + 1, frame.shape)
+        part = x[tuple(slice(a, b) for a, b in zip(lo[::-1], hi[::-1], strict=True))]
+        a, b, c = (int(v) for v in lo)
+        w, h, d = (int(v) for v in hi - lo)
+        smooth = _smoothed(part.astype(np.float32, copy=False), sigma)
+        made[k : k + _SLICES] = onto(smooth, cropped(frame, (a, b, c), (w, h, d)), slab, method="linear", fill=fill)
+    return made
 
 
 def _smoothed(x: FloatArray, sigma: Sequence[float]) -> FloatArray:
