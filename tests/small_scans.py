@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import SimpleITK as sitk
+import SimpleITK
 import yaml
 
 from phenolens.core.types import FloatArray
@@ -34,11 +34,11 @@ def scan(rng: np.random.Generator, inside: np.ndarray[tuple[int, ...], np.dtype[
 
 def save(array: np.ndarray[tuple[int, ...], np.dtype[np.float32 | np.uint8]], path: Path, shift: float = 0.0) -> Path:
     """Write a NIfTI with SPACING and an origin moved by `shift` mm."""
-    image = sitk.GetImageFromArray(array)
+    image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(SPACING)
     image.SetOrigin((shift, shift, shift))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path))
+    SimpleITK.WriteImage(image, str(path))
     return path
 
 

@@ -123,7 +123,7 @@ def new(
 
 @app.command()
 def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None:
-    """Look for faults before any pixel is read, and estimate hours and disk."""
+    """Look for faults before any pixel is read; of slides, estimate hours and disk."""
     from phenolens.run import check as check_study
 
     result = check_study(folder, workers=workers, progress=_progress(quiet))
@@ -192,7 +192,7 @@ def predict(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Predict new slides with a stored model; each image is one case."""
+    """Predict new images with a stored model: slides, each one case, or the scans that a table lists by patient."""
     from phenolens.predict import predict_images
 
     rows = predict_images(
@@ -206,7 +206,7 @@ def predict(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="encoders, models, tasks, metrics, formats, explainers, recipes.")] = "",
+    kind: Annotated[str, typer.Argument(help="encoders, models, tasks, metrics, formats, scan_formats, explainers, recipes.")] = "",
 ) -> None:
     """List what can be named in study.yaml."""
     from phenolens.core.registry import DOORS

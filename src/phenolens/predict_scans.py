@@ -24,6 +24,7 @@ from phenolens.steps.desk import write_csv
 from phenolens.steps.stored_setting import ScanSetting, scan_setting
 
 _PATHS = ("path", "mask")
+_OF_FILES = (*_PATHS, "patient", "image", "case", "kind", "sequence", "series", "mask_value", "mask_name", "timepoint")
 
 
 def predict_scans(
@@ -31,21 +32,29 @@ def predict_scans(
 ) -> tuple[list[str], int]:
     """Predict every patient of `table` (patient, path, sequence, mask …); lines for a person, and how many refused.
 
-    An image that cannot be used is left out with its reason, as in a run; a patient without any is refused.
+    Where the model was trained on single images every row is a case of its own; where on lesions, the rows of each
+    `lesion` of a patient. An image that cannot be used is left out with its reason, as in a run; a case without any is
+    refused.
     """
     setting = scan_setting(stored.config, base)
     refuse_encoder(stored, setting.encoder)
     cases = read_cases(table)
+    unit = stored.config["context"]["unit"]
+    cases = cases.assign(case=_cases(cases, unit))
     refuse_twice(cases, table)
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
-    with (progress or Progress()).step("predicting", cases["patient"].nunique(), "patients") as step:
-        for patient, images in cases.groupby("patient", sort=True):
-            row, said = _predict(str(patient), images, stored, setting, out)
-            rows.append(row)
+    with (progress or Progress()).step("predicting", cases["case"].nunique(), f"{unit}s") as step:
+        for case, images in cases.groupby("case", sort=True):
+            whole = cases[cases["patient"] == images["patient"].iloc[0]]
+            row, said = _predict(str(case), images, whole, stored, setting, out)
+            own = {"patient": str(images["patient"].iloc[0])} | ({} if unit == "patient" else {unit: str(case)})
+            rows.append(own | row)
             lines += said
             step.advance()
-    write_csv(out / "predictions.csv", pd.DataFrame(rows))
+    first = ["patient"] if unit == "patient" else ["patient", unit]
+    columns = [*first, "predicted", *(f"p_{c}" for c in stored.classes), "sequences", "refused", "notes"]
+    write_csv(out / "predictions.csv", pd.DataFrame(rows, columns=columns))
     refused = sum(bool(row.get("refused")) for row in rows)
     return [*lines, f"written to {out / 'predictions.csv'}"], refused
 
@@ -73,46 +82,71 @@ def read_cases(table: Path) -> pd.DataFrame:
             cases[column] = cases[column].map(
                 lambda p: str((table.parent / p).resolve()) if isinstance(p, str) and p else None
             )
-    names = cases["path"].map(lambda p: Path(p).stem)
+    if "image" in cases and cases["image"].notna().all() and cases["image"].is_unique:
+        return cases.assign(image=cases["image"].astype(str))
+    names = cases["path"].map(lambda p: Path(p).stem.removesuffix(".nii"))
     return cases.assign(image=cases["patient"].astype(str) + "_" + names + "_" + cases.index.astype(str))
 
 
+def _cases(cases: pd.DataFrame, unit: str) -> pd.Series[str]:
+    """The case that each row belongs to: its image, PATIENT/LESION, or its patient."""
+    if unit == "image":
+        return cases["image"].astype(str)
+    patient = cases["patient"].astype(str)
+    return patient + "/" + cases["lesion"].astype(str) if unit == "lesion" and "lesion" in cases else patient
+
+
 def refuse_twice(cases: pd.DataFrame, table: Path) -> None:
-    """Stop where a patient has several scans of one sequence: nothing would say which of them is meant."""
+    """Stop where a case has several scans of one sequence: nothing would say which of them is meant."""
     names = cases["sequence"].fillna("") if "sequence" in cases else pd.Series("", index=cases.index)
-    twice = cases[pd.DataFrame({"patient": cases["patient"], "sequence": names}).duplicated(keep=False)]
+    twice = cases[pd.DataFrame({"case": cases["case"], "sequence": names}).duplicated(keep=False)]
     if len(twice):
         row = twice.iloc[0]
-        found = f"several scans of sequence {_given(row.to_dict(), 'sequence') or UNNAMED} of patient {row['patient']}"
-        todo = "keep one row of each sequence, of the timepoint that is predicted from"
-        raise CohortError(found, expected="one scan a patient and sequence", todo=todo, where=str(table))
+        found = f"several scans of sequence {_given(row.to_dict(), 'sequence') or UNNAMED} of {row['case']}"
+        todo = "keep one row of each sequence, of the timepoint that is predicted from; lesions need a column lesion"
+        raise CohortError(found, expected="one scan of each sequence", todo=todo, where=str(table))
 
 
 def _predict(
-    patient: str, images: pd.DataFrame, stored: Stored, setting: ScanSetting, out: Path
+    case: str, images: pd.DataFrame, whole: pd.DataFrame, stored: Stored, setting: ScanSetting, out: Path
 ) -> tuple[dict[str, Any], list[str]]:
-    parts, said = _parts(images, setting, out / "artefacts")
-    site = next((s for row in images.to_dict("records") if (s := _given(row, "site"))), UNKNOWN)
-    example = Example(patient=patient, unit_id=patient, parts=tuple(parts), covariates={"site": str(site)})
+    """The row of one case and what to say of it; `whole` is all of its patient, among which masks may be lent."""
+    parts, said = _parts(images, whole, setting, out / "artefacts")
+    patient = str(images["patient"].iloc[0])
+    example = Example(patient=patient, unit_id=case, parts=tuple(parts), covariates=_covariates(images))
     there = [p.name for p in parts if p.present]
-    row: dict[str, Any] = {"patient": patient, "refused": "", "notes": "; ".join(s.strip() for s in said)}
+    row: dict[str, Any] = {"refused": "", "notes": "; ".join(s.strip() for s in said)}
     if not there:
         reason = "no scan of this patient can be used"
-        return row | {"refused": reason}, [f"{patient}: REFUSED: {reason}", *said]
+        return row | {"refused": reason}, [f"{case}: REFUSED: {reason}", *said]
     try:
         p = stored.predict([example])[0]
     except PhenolensError as error:
         why = f"found {error.found}; expected {error.expected}; {error.todo}"
-        return row | {"refused": str(error)}, [f"{patient}: REFUSED: {why}", *said]
+        return row | {"refused": str(error)}, [f"{case}: REFUSED: {why}", *said]
     best = stored.classes[int(p.argmax())]
-    made: dict[str, Any] = {"patient": patient, "predicted": best}
+    made: dict[str, Any] = {"predicted": best}
     made |= {f"p_{c}": round(float(v), 6) for c, v in zip(stored.classes, p, strict=True)}
     made["sequences"] = " ".join(there)
+    flag = stored.flags(example)
+    if flag:
+        said = [*said, f"  read with care: {flag}"]
+    made["flag"] = flag
     shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(stored.classes, p, strict=True))
-    return made | row, [f"{patient}: {best} ({shown}) from {', '.join(there) or 'one scan'}", *said]
+    return made | row, [f"{case}: {best} ({shown}) from {', '.join(there) or 'one scan'}", *said]
 
 
-def _parts(images: pd.DataFrame, setting: ScanSetting, root: Path) -> tuple[list[Part], list[str]]:
+def _covariates(images: pd.DataFrame) -> dict[str, str]:
+    """What the table says of the case beside its files: the site, and columns that a model may harmonise by."""
+    told = {"site": UNKNOWN}
+    for column in (str(c) for c in images.columns if c not in _OF_FILES):
+        values = [str(v) for row in images.to_dict("records") if (v := _given(row, column)) is not None]
+        if values:
+            told[column] = values[0]
+    return told
+
+
+def _parts(images: pd.DataFrame, whole: pd.DataFrame, setting: ScanSetting, root: Path) -> tuple[list[Part], list[str]]:
     """One part a sequence of the training, absent ones without source, and what was left out."""
     identity, store = encoder_identity(setting.encoder), Store(root)
     sources: dict[str, tuple[str, Any]] = {}
@@ -122,7 +156,7 @@ def _parts(images: pd.DataFrame, setting: ScanSetting, root: Path) -> tuple[list
         if name not in setting.sequences:
             said.append(f"  left out: sequence {name!r}, which the model does not know ({_listed(setting.sequences)})")
             continue
-        job = _job(row, images, setting.mask_from)
+        job = _job(row, whole, setting.mask_from)
         try:
             key = prepare(job, setting.scan, root)
             ask = ScanExtractJob(scan=job, prepared=key)

@@ -71,7 +71,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         cohorts.archive(desk.results)
     if not (desk.results / "splits.csv").exists():
         records.write_images(desk, states)
-    ready, splits = cohorts.freeze_splits(desk, whole, usable(states), extend=extend)
+    ready, splits = cohorts.freeze_splits(desk, whole, usable(states, cohorts.needed(desk)), extend=extend)
     records.write_images(desk, states)
     findings = [*cohorts.static_findings(desk, ready, splits), *lent.lost(desk, whole, states)]
     records.write_findings(desk, findings)

@@ -102,7 +102,7 @@ def test_a_feature_that_only_names_the_batch_is_emptied_and_a_constant_one_stays
 def test_a_batch_of_one_unit_counts_as_unseen() -> None:
     x, batch = batches()
     x, batch = np.vstack([x, x[:1]]), [*batch, "d"]
-    with pytest.raises(ModelError, match="batch 'd', which training did not know"):
+    with pytest.raises(ModelError, match="batch 'd', with fewer than 2 training units"):
         Combat.fit(x, batch, [slice(0, 12)], unseen="refuse").apply(x[0], "d", "u")
     pooled = Combat.fit(x, batch, [slice(0, 12)], unseen="pool")
     np.testing.assert_array_equal(pooled.apply(x[0], "d", "u"), x[0])

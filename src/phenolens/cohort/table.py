@@ -28,6 +28,7 @@ __all__ = [
     "BASELINE",
     "Tables",
     "asked_sequences",
+    "at_timepoint",
     "difference",
     "labels",
     "lesions",

@@ -79,7 +79,7 @@ def row_parts(sheet: Sheet, wanted: Sequence[str]) -> pd.Series[str]:
         raise FeatureError("the columns part and sequence", expected="one of them", todo=todo, where=sheet.name)
     if not given:
         if wanted:
-            todo = "add the column sequence, or remove scan.sequences from the study"
+            todo = "add the column sequence, with the part of every row"
             found = "neither a column 'sequence' nor 'part'"
             raise FeatureError(found, expected=f"rows of {listed(wanted)}", todo=todo, where=place(sheet.name, [1]))
         return pd.Series(PART, index=sheet.cells.index, dtype=object)

@@ -81,9 +81,10 @@ class Combat:
         i = self.batches.index(batch) if batch in self.batches else None
         strange = there if i is None else there & ~self.known[i]
         if strange.any() and self.unseen == "refuse":
+            few = f"with fewer than {LEAST} training units that have one of its parts"
             raise ModelError(
-                f"unit {who!r} of batch {batch!r}, which training did not know (or with fewer than {LEAST} units)",
-                expected=f"one of {', '.join(self.batches)}",
+                f"unit {who!r} of batch {batch!r}, " + ("which training did not know" if i is None else few),
+                expected=f"a batch of {LEAST} training units or more, among {', '.join(self.batches)}",
                 todo="declare combat_unseen: pool to leave such values as they are, or leave combat out",
             )
         if i is None:

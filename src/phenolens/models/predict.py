@@ -54,6 +54,11 @@ class Stored:
         weights: npt.NDArray[np.float64] = self.fitted.attention(self._checked([example])[0])
         return weights
 
+    def flags(self, example: Example) -> str:
+        """Why the prediction of an example is to be read with care; empty where nothing is said against it."""
+        told = getattr(self.fitted, "flags", None)
+        return "" if told is None else str(told([replace(example, targets={})])[0])
+
     def seen(self, patients: Iterable[str]) -> list[str]:
         """Those of `patients` whose images or labels the model saw (train or tune), sorted."""
         return sorted(set(patients) & set(self.config["training_patients"]))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from phenolens.core.errors import ModelError
@@ -16,9 +17,9 @@ from phenolens.models.augment import Augmentation, Augmenter
 from phenolens.models.bags import in_order
 from phenolens.models.determinism import fixed_torch
 from phenolens.models.linear import log_loss, softmax
-from phenolens.models.training import autocast, batches, best_device, train
+from phenolens.models.training import Schedule, autocast, batches, best_device, train
 from phenolens.models.volume_fitted import FittedVolumes, Settings, networks, nothing, set_of, squeezed, stacked
-from phenolens.models.volume_network import Late, dimensions, refuse_small
+from phenolens.models.volume_network import dimensions, refuse_small
 from phenolens.models.volumes import Cached, Grid, Groups, Inputs, Reading, names_of, present
 from phenolens.tasks._contract import Task
 
@@ -48,7 +49,7 @@ def fit_volumes(
         if device != "cpu" and settings.network == "densenet121":
             torch.use_deterministic_algorithms(False)  # CUDA has no deterministic pooling in 3-D; recorded below
         network = networks(settings, reading, len(task.classes)).to(device)
-        history = _Training(settings, reading, network, held[0], held[1], task, seed).run()
+        history = Training(settings, reading, network, held[0], held[1], task, seed).run()
     names = {name for group in groups for name in group}
     told = {
         **history,
@@ -62,14 +63,23 @@ def fit_volumes(
     return FittedVolumes(settings=settings, reading=reading, network=network.cpu().eval(), told=told)
 
 
-class _Training:
-    """Batches, losses and tune loss of one fit."""
+class Sampling(Schedule, Protocol):
+    """Hyper-parameters of training on volumes of several sequences."""
+
+    @property
+    def drop_sequence(self) -> float: ...
+    @property
+    def augment(self) -> bool: ...
+
+
+class Training:
+    """Batches, losses and tune loss of one fit of a network from (volumes a group, which are there) to logits."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Sampling,
         reading: Reading,
-        network: Late,
+        network: nn.Module,
         train_on: Sequence[Example],
         tune_on: Sequence[Example],
         task: Task,

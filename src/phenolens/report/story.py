@@ -242,7 +242,7 @@ def not_estimable(record: Record) -> str:
 
 def limits_(record: Record, names: Names) -> dict[str, list[str]]:
     """What the numbers can say and what they cannot, from the facts of this run."""
-    n, study = counts(record), record.manifest["study"]
+    n = counts(record)
     unit = record.unit
     sites = sorted(names.site(s) for s in n["sites"] if s != "unknown")
     like = f" ({words.listed(sites)})" if 0 < len(sites) <= 8 else ""

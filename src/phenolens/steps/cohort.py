@@ -39,7 +39,35 @@ def read_cohort(desk: Desk) -> Ready:
     ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
     if desk.study.reads == "table":
         ready = replace(ready, findings=(*findings, *tables_step.read(desk, ready).findings))
-    return ready
+    return _complete(desk, ready)
+
+
+def needed(desk: Desk) -> tuple[str, ...]:
+    """The sequences without which a patient is left out; none where missing ones are allowed."""
+    scan = desk.study.scan
+    return scan.sequences if desk.study.reads == "scan" and scan.missing == "left_out" else ()
+
+
+def _complete(desk: Desk, ready: Ready) -> Ready:
+    """Without the patients whom the tables give no scan of a sequence that is needed; they are named."""
+    wanted = needed(desk)
+    if not wanted:
+        return ready
+    shown = table.at_timepoint(ready.cohort.images, desk.tables)
+    have = {str(patient): set(names) for patient, names in shown.groupby("patient")["sequence"]}
+    out = sorted(p for p in ready.cohort.patients.index if not have.get(p, set()).issuperset(wanted))
+    if not out:
+        return ready
+    finding = Finding(
+        rule="patient-without-sequence",
+        severity="note" if len(out) < len(ready.cohort.patients) else "error",
+        what=f"{len(out)} of {len(ready.cohort.patients)} patients lack one of {', '.join(wanted)} and are left out",
+        todo="add their scans, or set scan.missing: allowed with models that accept that",
+        who=tuple(out),
+        where="scan.missing",
+    )
+    kept = only(ready, set(ready.cohort.patients.index) - set(out))
+    return replace(kept, findings=(*ready.findings, finding))
 
 
 def _refuse_template(tables: table.Tables) -> None:
@@ -158,7 +186,8 @@ def _still_valid(
     splits = split.read(desk.results / "splits.csv")
     members = frozenset().union(*(s.train | s.tune | s.test for s in splits))
     inside = only(ready, members | usable)
-    changes = table.difference(known["cohort"], ready.cohort) + _became_usable(usable - members - set(known["usable"]))
+    came = usable & set(known["cohort"]["patients"]) - members - set(known["usable"])
+    changes = table.difference(known["cohort"], ready.cohort) + _became_usable(came)
     if not changes:
         return inside, splits
     if not extend:
@@ -178,7 +207,8 @@ def _still_valid(
 def _became_usable(patients: Collection[str]) -> list[str]:
     if not patients:
         return []
-    return [f"{len(patients)} patients whose images could not be used before: {', '.join(sorted(patients))}"]
+    some = f"{len(patients)} patient{'s' * (len(patients) != 1)}"
+    return [f"{some} whose images could not be used before: {', '.join(sorted(patients))}"]
 
 
 def archive(results: Path) -> Path | None:

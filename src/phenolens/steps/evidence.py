@@ -31,7 +31,7 @@ def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predictions, ex
     for model in desk.study.model_choices():
         plugin = MODELS.plugin(model.name, base=model.base)[0]
         linear, adds = "coefficients" in plugin.offers, "contributions" in plugin.offers
-        open_ = many and (adds or plugin.accepts_missing)
+        open_ = many and (adds or plugin.accepts_missing) and not getattr(plugin, "baseline", False)
         if not linear and not open_:
             continue
         stored = _fold_models(desk, fits, model)

@@ -64,6 +64,7 @@ _LEFT_OUT = (
     ("patient-without-label", "patients with a label", "no label"),
     ("image-without-label", "patients with a labelled image", "no labelled image"),
     ("patient-without-image", "patients with an image", "no image in the images table"),
+    ("patient-without-sequence", "patients with every sequence", "lacks a sequence (scan.missing: left_out)"),
 )
 
 

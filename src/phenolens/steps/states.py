@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,10 @@ class ImageState:
 States = dict[str, ImageState]
 
 
-def usable(states: States) -> frozenset[str]:
-    """Patients with at least one image that can be used."""
-    return frozenset(s.job.patient for s in states.values() if s.status == "used")
+def usable(states: States, needed: Collection[str] = ()) -> frozenset[str]:
+    """Patients with at least one image that can be used, and one of each of the `needed` sequences."""
+    held: dict[str, set[str]] = {}
+    for state in states.values():
+        if state.status == "used":
+            held.setdefault(state.job.patient, set()).add(str(state.facts.get("sequence")))
+    return frozenset(patient for patient, there in held.items() if there.issuperset(needed))

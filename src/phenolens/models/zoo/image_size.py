@@ -30,6 +30,7 @@ class ImageSize:
     accepts_missing: ClassVar[bool] = True
     needs_tune: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
+    baseline: ClassVar[bool] = True
 
     @property
     def pool_key(self) -> str:
