@@ -137,7 +137,7 @@ def as_shown(value: object) -> str:
     return str(value) if isinstance(value, str | float) else yaml.safe_dump(value).split("\n")[0]
 
 
-@pytest.mark.parametrize("model", ["logistic", "forest", "search", "cnn3d"])
+@pytest.mark.parametrize("model", ["logistic", "forest", "search", "sequence_fusion", "cnn3d"])
 def test_the_guide_shows_every_parameter_of_a_model_with_its_default(model: str) -> None:
     sections = re.split(r"^## ", (ROOT / "docs/models.md").read_text("utf-8"), flags=re.MULTILINE)
     (own,) = (s for s in sections if s.startswith(f"`{model}`"))
@@ -162,7 +162,7 @@ def test_the_guide_shows_every_threshold_of_quality_with_its_default() -> None:
 
 def test_every_model_of_the_zoo_is_in_the_guide() -> None:
     text = (ROOT / "docs/models.md").read_text("utf-8")
-    assert [name for name in MODELS.names() if f"`{name}`" not in text and name != "unet"] == []
+    assert [name for name in MODELS.names() if f"`{name}`" not in text] == []
 
 
 def test_every_command_shown_exists_with_its_options() -> None:

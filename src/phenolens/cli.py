@@ -206,7 +206,9 @@ def predict(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="encoders, models, tasks, metrics, formats, scan_formats, explainers, recipes.")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="encoders, models, tasks, metrics, formats, scan_formats, explainers, recipes.")
+    ] = "",
 ) -> None:
     """List what can be named in study.yaml."""
     from phenolens.core.registry import DOORS

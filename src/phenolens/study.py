@@ -166,6 +166,9 @@ def _impossible(study: Study) -> list[Fault]:
     classes = study.task.classes
     if classes and len(set(classes)) < max(2, len(classes)):
         faults.append((("task", "classes"), f"classes {list(classes)}", "two or more, each once", "correct the list"))
+    if study.task.unit == "image" and study.scan.missing == "left_out":
+        what = "units of one image with scan.missing left_out"
+        faults.append((("scan", "missing"), what, "allowed", "remove it: an image has one sequence"))
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong
@@ -180,12 +183,12 @@ def _other_kind(study: Study) -> list[Fault]:
     """Sections that this study's kind of image does not use."""
     faults: list[Fault] = []
     kind = study.reads
-    what = {"slide": "slides", "scan": "scans", "folder": "features.folder", "table": "features.table"}[kind]
+    told = {"slide": "in a study of slides", "scan": "in a study of scans"}.get(kind, f"beside features.{kind}")
     for name in ("region", "tiles", "scan", "quality"):
         if name in study.model_fields_set and name not in _OF_KIND[kind]:
             allowed = ", ".join(_OF_KIND[kind]) or "what the files hold"
             todo = f"remove {name}: nothing of it is used"
-            faults.append(((name,), f"{name} in a study of {what}", allowed, todo))
+            faults.append(((name,), f"{name} {told}", allowed, todo))
     return faults
 
 

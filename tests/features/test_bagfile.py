@@ -96,7 +96,16 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
         write(tmp_path / "f.h5", bag(x=x), TOLD)
 
 
-def test_a_scan_is_not_written_as_a_slide(tmp_path: Path) -> None:
-    frame = Frame(shape=(10, 10), spacing=(1.0, 1.0), origin=(0.0, 0.0), unit="mm")
-    with pytest.raises(FeatureError, match="frame in mm"):
-        write(tmp_path / "f.h5", bag(frame=frame), TOLD)
+def test_the_bag_of_a_scan_comes_back_with_its_frame_and_places_in_mm(tmp_path: Path) -> None:
+    turned = (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    frame = Frame(shape=(9, 8, 7), spacing=(0.7, 0.7, 5.0), origin=(-100.5, 20.25, 3.0), unit="mm", direction=turned)
+    places = np.arange(15, dtype=np.float64).reshape(5, 3) / 7
+    told = {"encoder": "radiomics", "image": "i"}
+    write(tmp_path / "f.h5", bag(frame=frame, coords=places, extent=31.25), told)
+    found = BagFile(tmp_path / "f.h5").load()
+    assert found.frame == frame
+    assert found.extent == 31.25
+    np.testing.assert_array_equal(found.coords, places)
+    np.testing.assert_array_equal(found.x, bag().x)
+    write(tmp_path / "g.h5", bag(frame=frame, coords=places, extent=31.25), told)
+    assert (tmp_path / "f.h5").read_bytes() == (tmp_path / "g.h5").read_bytes()

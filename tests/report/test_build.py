@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from phenolens.core.errors import StudyError
@@ -301,3 +302,14 @@ def test_under_ten_patients_the_answer_gives_counts_and_claims_nothing(tmp_path:
     assert "of 6 patients" in opening
     assert "balanced accuracy" not in opening
     assert "too few for any claim" in text
+
+
+def test_where_size_alone_does_as_well_the_report_says_so_first(study: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(study, tmp_path / "study"))
+    for name in ("predictions.csv", "estimates.csv"):
+        path = copy / "results" / name
+        table = pd.read_csv(path)
+        model = sorted(table["model"].unique())[0]
+        pd.concat([table, table[table["model"] == model].assign(model="volume_only")]).to_csv(path, index=False)
+    page = words_of(build(copy).read_text("utf-8"))
+    assert "no model is shown to do better than volume_only" in page

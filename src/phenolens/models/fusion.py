@@ -13,11 +13,9 @@ import torch
 from phenolens.core.types import Example
 from phenolens.models.contract import Probabilities
 from phenolens.models.determinism import fixed_torch
-from phenolens.models.fusion_inputs import BagReading, Sequences, refuse_filled
+from phenolens.models.fusion_inputs import BagReading, Sequences
 from phenolens.models.fusion_network import BagFusion, VolumeFusion
 from phenolens.models.linear import softmax
-from phenolens.models.volume_fitted import stacked
-from phenolens.models.volume_network import Kind, build, dimensions
 from phenolens.models.volumes import Reading
 
 Matrix = npt.NDArray[np.float64]
@@ -47,7 +45,7 @@ class Settings(Protocol):
     @property
     def new_subset(self) -> Literal["predict", "refuse"]: ...
     @property
-    def network(self) -> Kind: ...
+    def network(self) -> Literal["small", "resnet10", "resnet18"]: ...
     @property
     def maps(self) -> int: ...
     @property
@@ -111,12 +109,11 @@ class FittedFusion:
                 there = torch.from_numpy(held).expand(self.settings.members, 1, -1)
                 attention, added = self.network(torch.from_numpy(points)[None], there)
             else:
+                from phenolens.models.fusion_volumes import read_volumes
+
                 assert isinstance(self.reading, Reading)
-                for part in self.sequences.parts(example, self.settings).values():
-                    volume = part.volume()
-                    assert volume is not None
-                    refuse_filled(example, part, volume)
-                attention, added = (v[None] for v in self.network.parts(*stacked([self.reading.inputs(example)])))
+                inputs = read_volumes(self.sequences, self.reading, example, self.settings)
+                attention, added = (v[None] for v in self.network.parts(*inputs))
         return attention[:, 0].double().mean(0).numpy(), added[:, 0].double().mean(0).numpy()
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
@@ -152,40 +149,21 @@ class FittedFusion:
         return cls(settings=settings, sequences=sequences, reading=reading, network=network.eval(), told=told)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Maps:
-    """Which network of volumes, and how wide, in the words of `models.volume_network`."""
-
-    network: Kind
-    width: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> Maps:
-        return cls(network=settings.network, width=settings.maps)
-
-
 def network_of(
     settings: Settings, sequences: Sequences, reading: BagReading | Reading, classes: int
 ) -> BagFusion | VolumeFusion:
     """The network with random weights."""
-    count = len(sequences.names)
-    if isinstance(reading, BagReading):
-        return BagFusion(
-            members=settings.members,
-            sequences=count,
-            inputs=reading.width,
-            width=settings.width,
-            attention_width=settings.attention_width,
-            classes=classes,
-            dropout=settings.dropout,
-            input_dropout=settings.input_dropout,
-        )
-    assert reading.grid.shape is not None
-    return VolumeFusion(
-        build(Maps.of(settings), dimensions(reading.grid.shape), reading.grid.channels, settings.width),
-        sequences=count,
+    if not isinstance(reading, BagReading):
+        from phenolens.models.fusion_volumes import volume_network
+
+        return volume_network(settings, sequences, reading, classes)
+    return BagFusion(
+        members=settings.members,
+        sequences=len(sequences.names),
+        inputs=reading.width,
         width=settings.width,
         attention_width=settings.attention_width,
         classes=classes,
         dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
     )

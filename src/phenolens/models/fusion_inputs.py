@@ -61,9 +61,10 @@ class Sequences:
                 expected=f"some of {', '.join(self.names)}",
                 todo="correct its sequence in images.csv, or leave the image out",
             )
-        if settings.new_subset == "refuse" and _key(example) not in self.sets:
+        key = _key(example)
+        if settings.new_subset == "refuse" and key not in self.sets:
             raise ModelError(
-                f"the sequences {_key(example)} in unit {example.unit_id!r}, a set that no training unit had",
+                f"the sequences {key} in unit {example.unit_id!r}, a set that no training unit had",
                 expected=f"one of {'; '.join(self.sets)}",
                 todo="leave the unit out, or declare new_subset: predict to have it predicted with a flag",
             )

@@ -10,6 +10,7 @@ import pandas as pd
 from phenolens.evaluate.curves import confusion
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.report import words
+from phenolens.report.baselines import size_alone
 from phenolens.report.names import Names
 from phenolens.report.record import Record, model_name
 from phenolens.report.tables import headline, no_information, whole
@@ -170,6 +171,7 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
         text = f"{words.count(n['patients'], 'patient')}: too few for any claim; read counts, not shares or intervals."
         said.append(("warning", text))
     said += _too_good(record)
+    said += size_alone(record)
     if n["n_sites"] < 3:
         found = words.count(n["n_sites"], "site") if n["n_sites"] else "no known site"
         said.append(
@@ -200,7 +202,7 @@ def _too_good(record: Record) -> list[tuple[str, str]]:
         return []
     text = (
         f"A macro AUC of {words.number(float(best))} is rare on real images: look for a leak or a shortcut (a scanner "
-        "or stain for each class, duplicates, a label seen in the picture) before believing it."
+        "or protocol for each class, duplicates, a label seen in the picture) before believing it."
     )
     return [("warning", text)]
 
@@ -265,10 +267,12 @@ def limits_(record: Record, names: Names) -> dict[str, list[str]]:
         can.append("The locked holdout was kept out of every fit; it is evidence for as long as it is read once.")
     cannot = []
     if n["n_sites"] < 3:
-        cannot.append("How the models would do in another hospital, on another scanner or with another staining.")
+        cannot.append(
+            "How the models would do in another hospital, on another scanner, with another staining or protocol."
+        )
     cannot.append("Whether the models would change a decision or an outcome for a patient: nothing here tests that.")
     cannot.append(
-        "Why a tumour is of its class. Attention and occlusion maps show what a model used, not what is biologically "
+        "Why a tumour is of its class. Maps and weights show what a model used, not what is biologically "
         "relevant; attention is not evidence, and a map that is not better than random says nothing."
     )
     if not record.tests:

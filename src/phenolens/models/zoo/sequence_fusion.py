@@ -26,8 +26,9 @@ class SequenceFusion:
     network of `maps` first maps (see `cnn3d`), told apart by an embedding a sequence, trained in batches of `batch`.
 
     In training each sequence is left out with the chance `drop_sequence`, never all of a unit. Classes weigh the same.
-    Training stops `patience` epochs after the least tune loss. learning_rate, weight_decay, epochs and patience are by
-    default 0.01, 0.003, 300 and 30 on bags, and 0.001, 0.01, 60 and 15 on volumes.
+    Training stops `patience` epochs after the least tune loss, which on bags counts the training patients too, each by
+    the members that were not trained on them (every member leaves out a fifth). learning_rate, weight_decay, epochs and
+    patience are by default 0.003, 0.1, 300 and 30 on bags, and 0.001, 0.01, 60 and 15 on volumes.
 
     A set of sequences that no training unit had is predicted with a flag, or with `new_subset: refuse` refused; a
     sequence that no training unit had is always refused, and so is absence filled with zeros.
