@@ -31,7 +31,7 @@ _FOLDS = 5
 def fit_fusion(
     settings: Settings, train: Sequence[Example], tune: Sequence[Example], task: Task, *, seed: int
 ) -> FittedFusion:
-    """Fit on `train`, keep the weights of the epoch with the least class-weighted log loss on `tune`.
+    """Fit on `train`, keep the weights of the epoch with the least loss on `tune` (on bags: see `_stop_loss`).
 
     Raises ModelError without a tune unit, where sequences cannot be told apart, for absence filled with zeros, and for
     a tune unit with a sequence that no training unit has.
@@ -97,7 +97,7 @@ def _train(
 ) -> dict[str, Any]:
     """Train all members at once, each on its own units in one step an epoch, and leave the weights of the best epoch.
 
-    Epochs run, the epoch kept and its loss (see `_Stop`).
+    Epochs run, the epoch kept and its loss (see `_stop_loss`).
     """
     plan = schedule(settings, "bag")
     members = settings.members
@@ -133,7 +133,8 @@ def _drawn(there: torch.Tensor, rate: float) -> torch.Tensor:
 
 def _stop_loss(network: BagFusion, held: _Held, tuned: _Held, class_weights: npt.NDArray[np.float64]) -> float:
     """Class-weighted log loss over the tune units, by all members, and over the training units, each by the members
-    that were not trained on its patient: a tune split of some twenty patients alone would stop by chance."""
+    that were not trained on its patient (scaling and screening have seen it): a tune split of some twenty patients
+    alone would stop by chance."""
     rows, truth = [], []
     with torch.inference_mode():
         for part in (tuned, held):
