@@ -155,3 +155,10 @@ def test_a_real_table_of_pyradiomics_is_read(real_data: Path, tmp_path: Path) ->
     wanted = frame.drop(columns=["PatientID", *text]).dropna(axis=1)
     assert table.names == {"features": tuple(wanted.columns)}
     assert values(table, ids[-1]) == wanted.iloc[-1].to_numpy(np.float32).tolist()
+
+
+def test_absence_written_as_zeros_is_refused_with_its_rows(tmp_path: Path) -> None:
+    said = refusal(tmp_path, TABLE.replace("P1,1,2", "P1,0,0"))
+    assert "1 row of zeros alone" in said
+    assert "P1" in said
+    assert "absence is not zero" in said

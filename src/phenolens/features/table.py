@@ -122,6 +122,7 @@ def _complete(rows: _Rows, several: bool, drop: bool, told: _Told) -> _Rows:
     if several:
         used = ~np.logical_and.reduce(np.isnan(rows.x), axis=0)
     rows = rows.keep(there, used)
+    _refuse_zeros(rows)
     good = np.isfinite(rows.x) & (np.abs(np.nan_to_num(rows.x, posinf=0, neginf=0)) <= _LARGEST)
     whole: Bools = np.logical_and.reduce(good, axis=0)
     holes: Bools = ~np.logical_and.reduce(good, axis=1)
@@ -171,6 +172,19 @@ def _assemble(made: Mapping[str, _Rows], units: pd.DataFrame) -> dict[str, tuple
         for unit in units["unit_id"].astype(str)
         if unit in bags
     }
+
+
+def _refuse_zeros(rows: _Rows) -> None:
+    """A row of nothing but zeros is absence written as a measurement."""
+    zeros = np.logical_and.reduce(rows.x == 0, axis=1)
+    if rows.x.shape[1] > 1 and np.count_nonzero(zeros):
+        at = rows.units.index[zeros]
+        raise FeatureError(
+            f"{counted(len(at), 'row')} of zeros alone in part {rows.part}: {listed(rows.units[zeros])}; {rows_of(at)}",
+            expected="measured features, or no row where nothing was measured",
+            todo="remove these rows, or leave their cells empty: absence is not zero",
+            where=place(rows.table, at[:10]),
+        )
 
 
 def _check_without(held: Mapping[str, tuple[Part, ...]], units: pd.DataFrame, table: str, told: _Told) -> None:
