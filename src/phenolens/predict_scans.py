@@ -11,7 +11,7 @@ import pandas as pd
 from phenolens.cohort.patients import UNKNOWN
 from phenolens.cohort.scans import UNNAMED
 from phenolens.cohort.table import read_table
-from phenolens.core.errors import CohortError, ModelError, PhenolensError
+from phenolens.core.errors import CohortError, FeatureError, ImageError, ModelError, PhenolensError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, canonical
@@ -161,7 +161,7 @@ def _parts(images: pd.DataFrame, whole: pd.DataFrame, setting: ScanSetting, root
             key = prepare(job, setting.scan, root)
             ask = ScanExtractJob(scan=job, prepared=key)
             done = extract_one(ask, encoder=setting.encoder, identity=identity, settings=setting.scan, root=root)
-        except PhenolensError as error:
+        except (ImageError, FeatureError) as error:  # a full disk is not the image's own and ends the run
             said.append(f"  left out: {Path(row['path']).name}: found {error.found}; expected {error.expected}")
             continue
         sources[str(name)] = (job.image, stored_source(store, done, setting.encoder.create().makes))
