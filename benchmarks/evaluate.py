@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from phenolens.core.types import Predictions
+from phenolens.core.predictions import Predictions
 from phenolens.evaluate.curves import calibration, confusion, roc
 from phenolens.evaluate.score import estimates
 

@@ -22,6 +22,7 @@ def test_public_names_are_pinned() -> None:
         "Region",
         "Split",
         "Study",
+        "SurvivalPredictions",
         "run_study",
     ]
     assert dir(phenolens) == sorted(phenolens.__all__)

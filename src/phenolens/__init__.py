@@ -16,9 +16,10 @@ _HOMES = {
     "Cohort": "phenolens.core.types",
     "Example": "phenolens.core.types",
     "Frame": "phenolens.core.types",
-    "Predictions": "phenolens.core.types",
+    "Predictions": "phenolens.core.predictions",
     "Region": "phenolens.core.types",
     "Split": "phenolens.core.types",
+    "SurvivalPredictions": "phenolens.core.predictions",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

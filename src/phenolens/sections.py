@@ -98,6 +98,14 @@ class TaskSection(Section):
     unit: Literal["patient", "image", "lesion"] = Field("patient", description="What one prediction is about.")
     classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
     tolerance_mm: float = Field(2.0, ge=0, description="Segmentation: how far apart two surfaces may lie and agree.")
+    time: str | None = Field(None, description="Survival: column with the follow-up, in one unit, above 0.")
+    event: str | None = Field(None, description="Survival: column with 1 where the event was seen, 0 where censored.")
+    horizons: tuple[float, ...] = Field((), description="Survival: times, in the unit of the follow-up, to report at.")
+    tau: float | None = Field(None, gt=0, description="Survival: time up to which C looks; default: the last horizon.")
+    positive: str | None = Field(None, description="The class that a decision is about; default: the last of two.")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Probability of the positive class from which one would act, fixed beforehand."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -132,6 +140,31 @@ class ExplainSection(Section):
 
 
 class AuditSection(Section):
-    """How the null is drawn by phenolens audit."""
+    """How the null is drawn by phenolens audit, and which columns say how an image was made."""
 
     permutations: int = Field(199, ge=199)
+    acquisition: tuple[str, ...] = Field(
+        (), description="Columns of the patients or images table that say how an image was made, such as scanner."
+    )
+
+
+class GuardSection(Section):
+    """What is fitted beside each model, in its fold: recalibration, conformal sets, and who is unlike the training."""
+
+    calibrate: Literal["none", "intercept", "slope"] = Field(
+        "intercept", description="How probabilities are recalibrated on the tune patients."
+    )
+    conformal: Literal["none", "split", "class"] = Field(
+        "split", description="Sets of classes from the tune patients, over all of them or class by class."
+    )
+    out_of_distribution: bool = Field(True, description="Whether patients unlike the training patients are flagged.")
+
+
+class TimingSection(Section):
+    """When things were known: nothing later than t0 may be an input."""
+
+    t0: str | None = Field(None, description="Column of the patients table with the date of the prediction.")
+    event_date: str | None = Field(None, description="Column with the date of the outcome; it must lie after t0.")
+    known_at: dict[str, str] = Field(
+        {}, description="Column used as input -> the column with the date it was known, or 'before' or 'after' t0."
+    )

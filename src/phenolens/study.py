@@ -20,11 +20,13 @@ from phenolens.sections import (
     AuditSection,
     ExplainSection,
     FeaturesSection,
+    GuardSection,
     RegionSection,
     ScanSection,
     Section,
     TaskSection,
     TilesSection,
+    TimingSection,
     ValidationSection,
 )
 from phenolens.study_masks import mask_faults
@@ -52,7 +54,15 @@ class Study(Section):
     models: tuple[str | dict[str, dict[str, Any] | None], ...] = Field(min_length=1)
     validation: ValidationSection = ValidationSection()
     explain: ExplainSection = ExplainSection()
+    guard: GuardSection = GuardSection()
     audit: AuditSection = AuditSection()
+    timing: TimingSection = TimingSection()
+    subgroups: tuple[str | dict[str, tuple[float, ...]], ...] = Field(
+        (), description="Columns of the patients table to report by; of numbers with their cuts: {age: [50, 70]}."
+    )
+    readers: tuple[str, ...] = Field((), description="Columns of patients with a reader's call of the target.")
+    sign_offs: dict[str, str] = Field({}, description="Rule of a finding -> the reason for going on all the same.")
+    statements: dict[str, str] = Field({}, description="The author's own words for items of the evidence record.")
     seed: int = 0
     _folder: Path = PrivateAttr(default=Path())
 

@@ -8,7 +8,7 @@ import pytest
 from test_null_run import RIDGE, _cohort, _splits, _task
 
 from phenolens.audit.null_run import permutation_p
-from phenolens.core.types import Predictions
+from phenolens.core.predictions import Predictions
 from phenolens.evaluate.score import estimates
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from phenolens.core.errors import CohortError, FeatureError, LeakError, ModelError, PhenolensError
-from phenolens.core.types import Bag, Cohort, Example, Frame, Loaded, Part, Predictions, Split
+from phenolens.core.predictions import Predictions
+from phenolens.core.types import Bag, Cohort, Example, Frame, Loaded, Part, Split
 
 FRAME = Frame(shape=(100, 80), spacing=(0.5, 0.5), origin=(0, 0), unit="um")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from phenolens.core.types import Predictions
+from phenolens.core.predictions import Predictions
 
 
 def rows(

@@ -11,8 +11,8 @@ import pytest
 from evaldata import cross_validated, pick, random_p, rows, table
 
 from phenolens.core.errors import ModelError, PluginError
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import METRICS
-from phenolens.core.types import Predictions
 from phenolens.evaluate.interval import nadeau_bengio
 from phenolens.evaluate.metric import rank_auc
 from phenolens.evaluate.score import COLUMNS, estimates, fold_mean, fold_values

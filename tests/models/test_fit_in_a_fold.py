@@ -16,9 +16,10 @@ from sklearn.metrics import roc_auc_score
 
 from phenolens.core.compute import run_all
 from phenolens.core.errors import ModelError
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import MODELS, Choice
 from phenolens.core.store import Store
-from phenolens.core.types import Example, Loaded, Part, Predictions, Split
+from phenolens.core.types import Example, Loaded, Part, Split
 from phenolens.models.fit import FitJob, final_split, fit, fits_predictions, run_fold
 from phenolens.tasks.classification import Classification
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image as Pillow
 
+from phenolens.core.predictions import Predictions
 from phenolens.core.store import fingerprint
-from phenolens.core.types import Predictions
 from phenolens.evaluate.score import estimates
 
 BROKEN = "found a damaged file /data/Jane Roe/slides/{image}.svs of {patient}; expected a slide; copy it again"

@@ -301,62 +301,6 @@ class Split:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
-PREDICTION_KEYS = (
-    "experiment",
-    "scheme",
-    "target",
-    "model",
-    "repeat",
-    "fold",
-    "part",
-    "patient",
-    "unit",
-    "unit_id",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """The long table every evaluation starts from: one row a key of PREDICTION_KEYS.
-
-    Beside the key: `site`, `split_hash`, `truth` (class name) and one column `p_CLASS` a class of `classes`, in that
-    order, each row summing to one. `part` is "tune" or "test". The scheme "holdout" holds the locked test set.
-    """
-
-    table: pd.DataFrame
-    classes: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        wanted = [*PREDICTION_KEYS, "site", "split_hash", "truth", *self.columns]
-        missing = [c for c in wanted if c not in self.table.columns]
-        if missing:
-            raise ModelError(
-                f"predictions without the columns {', '.join(missing)}",
-                expected=f"the columns {', '.join(wanted)}",
-                todo="write the table with phenolens run, or add the columns",
-            )
-        twice = self.table.duplicated(list(PREDICTION_KEYS))
-        if twice.any():
-            row = self.table[twice].iloc[0]
-            place = f"{row['model']} {row['scheme']}-{row['repeat']}-{row['fold']}"
-            raise ModelError(
-                f"two predictions for unit {row['unit_id']!r} of {place}",
-                expected="one row a key",
-                todo="remove the duplicate rows",
-            )
-        p = self.table[list(self.columns)].to_numpy(dtype=float)
-        if p.size and not (np.isfinite(p).all() and np.allclose(p.sum(1), 1, atol=1e-4) and (p >= 0).all()):
-            raise ModelError(
-                "probabilities that are not finite, negative or do not sum to one",
-                expected="a probability a class, summing to one in each row",
-                todo="check the model that wrote them",
-            )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(f"p_{c}" for c in self.classes)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """Two-sided 95% limits and how they were made."""
@@ -386,7 +330,11 @@ class Heatmap:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a check or an audit found: the rule, how bad, who is touched, and what to do."""
+    """What a check or an audit found: the rule, how bad, who is touched, and what to do.
+
+    `inflates` says how much it could fake, with its source; `signed_off` is the author's reason in the study file for
+    going on all the same.
+    """
 
     rule: str
     severity: Severity
@@ -394,3 +342,5 @@ class Finding:
     todo: str
     who: Sequence[str] = ()
     where: str = ""
+    inflates: str = ""
+    signed_off: str = ""

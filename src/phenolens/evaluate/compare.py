@@ -12,9 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from phenolens.core.errors import SplitError
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import METRICS
 from phenolens.core.store import key_of
-from phenolens.core.types import Predictions
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Fold, Group, groups
 from phenolens.evaluate.interval import nadeau_bengio
 from phenolens.evaluate.metric import Metric

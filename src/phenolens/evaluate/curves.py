@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import METRICS
-from phenolens.core.types import Predictions
 from phenolens.evaluate.folds import GROUP, groups, once
 from phenolens.evaluate.interval import wilson
 from phenolens.evaluate.metric import floor_of, predicted

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from phenolens.core.errors import ModelError
-from phenolens.core.types import Predictions
+from phenolens.core.predictions import Predictions
 from phenolens.evaluate.metric import Probabilities, Truth
 
 GROUP = ["experiment", "scheme", "target", "model"]

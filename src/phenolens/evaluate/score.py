@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import METRICS
 from phenolens.core.store import key_of
-from phenolens.core.types import Interval, Predictions
+from phenolens.core.types import Interval
 from phenolens.evaluate import interval as limits
 from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, Fold, Group, groups
 from phenolens.evaluate.metric import (

@@ -17,9 +17,10 @@ import pandas as pd
 from safetensors.numpy import save
 
 from phenolens.core.errors import LeakError, ModelError
+from phenolens.core.predictions import PREDICTION_KEYS
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, key_of
-from phenolens.core.types import PREDICTION_KEYS, Example, Predictions, Split
+from phenolens.core.types import Example, Split
 from phenolens.models.bags import Pooled, in_order
 from phenolens.models.contract import Fitted, Model, Probabilities
 from phenolens.models.inputs import checked_inputs, inputs_of
@@ -133,7 +134,7 @@ def run_fold(
         if part != "train"
     ]
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    return Fold(fitted=fitted, table=Predictions(table=table, classes=task.classes).table, used=parts)
+    return Fold(fitted=fitted, table=task.checked(table), used=parts)
 
 
 def fit(job: FitJob, root: Path) -> str:
@@ -185,7 +186,8 @@ def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split)
                 expected="the key of the features and label of every unit",
                 todo="give upstream a key for each example",
             )
-        facts = [example.patient, example.unit_id, job.upstream[example.unit_id], task.truth(example), _site(example)]
+        told = list(task.facts(example))
+        facts = [example.patient, example.unit_id, job.upstream[example.unit_id], told, _site(example)]
         units.append(facts)
     return {
         "step": "fit",
@@ -269,16 +271,17 @@ def weights_bytes(fitted: Fitted, name: str) -> bytes:
 
 
 def _predict(fitted: Fitted, examples: Sequence[Example], task: Task, name: str) -> Probabilities:
-    """Probabilities of examples that carry no targets."""
-    k = len(task.classes)
+    """Predictions (n, len(task.columns)) of examples that carry no targets."""
+    k = len(task.columns)
     if not examples:
         return np.empty((0, k))
     p = np.asarray(fitted.predict([replace(e, targets={}) for e in examples]), dtype=np.float64)
-    sound = p.shape == (len(examples), k) and bool(np.isfinite(p).all()) and bool((p >= 0).all())
-    if not sound or np.abs(p.sum(1) - 1).max() > 1e-6:
+    wrong = "" if p.shape == (len(examples), k) else f"predictions of shape {p.shape}"
+    wrong = wrong or ("" if np.isfinite(p).all() else "predictions that are not finite") or task.unsound(p)
+    if wrong:
         raise ModelError(
-            f"probabilities of shape {p.shape} from model '{name}' that are not finite, negative or do not sum to one",
-            expected=f"shape {(len(examples), k)}, every row summing to one",
+            f"{wrong} from model '{name}'",
+            expected=f"shape {(len(examples), k)}: {', '.join(task.columns[:4])}{', …' if k > 4 else ''}",
             todo="correct the model's predict",
         )
     return p
@@ -300,7 +303,7 @@ def _table(
 ) -> pd.DataFrame:
     keys = ("main", split.scheme, task.target, name, split.repeat, split.fold, part)
     rows = [
-        (*keys, e.patient, unit, e.unit_id, _site(e), split.hash, task.classes[task.truth(e)], *row)
+        (*keys, e.patient, unit, e.unit_id, _site(e), split.hash, *task.facts(e), *row)
         for e, row in zip(examples, p.tolist(), strict=True)
     ]
-    return pd.DataFrame(rows, columns=[*PREDICTION_KEYS, "site", "split_hash", "truth", *task.columns])
+    return pd.DataFrame(rows, columns=[*PREDICTION_KEYS, "site", "split_hash", *task.known, *task.columns])

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.errors import StudyError
+from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.store import fingerprint
-from phenolens.core.types import PREDICTION_KEYS, Predictions
 from phenolens.evaluate.folds import HOLDOUT
 
 _WORDS = (

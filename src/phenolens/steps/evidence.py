@@ -9,8 +9,9 @@ from typing import Any, cast
 import pandas as pd
 
 from phenolens.core.errors import ModelError
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import MODELS, Choice
-from phenolens.core.types import Example, Predictions
+from phenolens.core.types import Example
 from phenolens.explain.coefficients import stability
 from phenolens.explain.parts import part_falls, part_shares
 from phenolens.models.contract import Weighs

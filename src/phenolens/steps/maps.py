@@ -15,9 +15,10 @@ from PIL import Image as Pillow
 
 from phenolens.core.compute import run_all
 from phenolens.core.errors import ImageError
+from phenolens.core.predictions import Predictions
 from phenolens.core.registry import EXPLAINERS, MODELS
 from phenolens.core.store import atomic, key_of, write_json
-from phenolens.core.types import Example, Heatmap, Predictions, Rgb
+from phenolens.core.types import Example, Heatmap, Rgb
 from phenolens.explain.draw import overlay
 from phenolens.explain.heatmaps import heatmaps, top
 from phenolens.features.pictures import cut, thumbnail

@@ -13,9 +13,10 @@ import pandas as pd
 
 from phenolens.core.compute import run_all
 from phenolens.core.errors import ModelError, StudyError, nearest
+from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
-from phenolens.core.types import PREDICTION_KEYS, Example, Finding, Part, Predictions, Split
+from phenolens.core.types import Example, Finding, Part, Split
 from phenolens.evaluate.score import estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions

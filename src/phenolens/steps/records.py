@@ -106,8 +106,8 @@ def study_id(desk: Desk, ready: Ready) -> str:
 
 
 def procedure(desk: Desk, ready: Ready) -> str:
-    """Changes with a table, or a setting other than how predictions are explained and audited."""
-    asked = desk.study.model_dump(mode="json", exclude={"audit", "explain"})
+    """Changes with a table, or a setting other than how predictions are explained, audited and spoken of."""
+    asked = desk.study.model_dump(mode="json", exclude={"audit", "explain", "sign_offs", "statements"})
     source = lender(desk)
     return key_of([asked, ready.cohort.fingerprint] + ([] if source is None else [source.fit]))
 

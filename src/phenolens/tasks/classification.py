@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from phenolens.core.errors import ModelError, nearest
+from phenolens.core.predictions import Predictions
 from phenolens.core.types import Example
 
 
@@ -47,6 +49,24 @@ class Classification:
                 todo=f"correct the label, or leave the patient out with where:{nearest(str(label), self.classes)}",
             )
         return self.classes.index(str(label))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The class."""
+        return ("truth",)
+
+    def facts(self, example: Example) -> tuple[Any, ...]:
+        """The class of the example."""
+        return (self.classes[self.truth(example)],)
+
+    def unsound(self, p: npt.NDArray[np.float64]) -> str:
+        """Negative probabilities, or rows that do not sum to one."""
+        wrong = bool((p < 0).any()) or (len(p) > 0 and np.abs(p.sum(1) - 1).max() > 1e-6)
+        return "probabilities that are negative or do not sum to one" if wrong else ""
+
+    def checked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table, judged as `Predictions`."""
+        return Predictions(table=table, classes=self.classes).table
 
     def weights(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
         """Weights n / (k · n_c) that let every class count the same, (k,) float64.
