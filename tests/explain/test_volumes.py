@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,10 @@ from phenolens.core.registry import EXPLAINERS
 from phenolens.core.types import Example, Frame, Held, Part, Volume
 from phenolens.explain.planes import planes
 from phenolens.explain.volumes import blocks_of, surroundings, voxel_fidelity, voxel_scores
+from phenolens.report.pictures import Album
+from phenolens.report.views import _map
+from phenolens.steps.maps import MapJob
+from phenolens.steps.volume_maps import _write, maps_of
 
 FRAME = Frame(shape=(16, 12, 8), spacing=(1.0, 1.0, 2.0), origin=(0.0, 0.0, 0.0), unit="mm")
 BRIGHT, DARK = (2, 3, 4), (5, 8, 12)
@@ -26,6 +32,16 @@ def template() -> npt.NDArray[np.float64]:
     lump = [np.exp(-(((z - c[0]) * 2) ** 2 + (y - c[1]) ** 2 + (x - c[2]) ** 2) / 4) for c in (BRIGHT, DARK)]
     made: npt.NDArray[np.float64] = lump[0] - lump[1]
     return made
+
+
+@dataclass(frozen=True)
+class Here:
+    """As much of a desk as a picture needs."""
+
+    folder: Path
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
 
 class Template:
@@ -143,3 +159,34 @@ def test_a_volume_of_one_slice_gives_one_plane() -> None:
         x=np.random.default_rng(0).normal(size=(3, 1, 12, 16)).astype(np.float32), mask=None, frame=frame, recipe=""
     )
     assert planes(volume, np.zeros((1, 12, 16)), height=60).shape == (132, 60, 3)
+
+
+def test_a_saturated_prediction_has_a_flat_map_that_the_report_names(tmp_path: Path) -> None:
+    class Sure(Template):
+        def predict(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+            return np.tile([0.0, 1.0], (len(examples), 1))
+
+    def drawn(fitted: Template) -> list[dict[str, Any]]:
+        row = {"patient": "p", "unit_id": "p", "truth": "b", "predicted": "b", "probability": 1.0}
+        job = MapJob(
+            example=example(),
+            model=tmp_path,
+            model_name="m",
+            method="voxel_occlusion",
+            target=1,
+            row=row,
+            most_tiles=1,
+            base=tmp_path,
+        )
+        return [_write(Here(tmp_path), tmp_path, job, made, ("a", "b")) for made in maps_of(fitted, job)]
+
+    album = Album(tmp_path, [])
+    entries = drawn(Sure())
+    assert [e["flat"] for e in entries] == [True, True]
+    for entry in entries:
+        shown = _map(entry, album)
+        assert shown["picture"].startswith("data:image/jpeg")
+        assert shown["verdict"].startswith("Flat: nothing in this volume moves the prediction (100.0%)")
+    read = [_map(e, album)["verdict"] for e in drawn(Template())]
+    assert not read[0].startswith("Flat")
+    assert read[1].startswith("Flat")

@@ -152,8 +152,17 @@ def _map(entry: Mapping[str, Any], album: Album) -> dict[str, Any]:
         "probability": f"{float(entry['probability']):.0%}",
         "picture": album.picture(str(entry.get("picture", "")), 560),
         "tiles": [uri for tile in entry.get("tiles", []) if (uri := album.picture(str(tile), 150))],
-        **_fidelity(entry.get("fidelity") or {}),
+        **(_flat(entry) if entry.get("flat") else _fidelity(entry.get("fidelity") or {})),
     }
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A map on which nothing stands out: said, not left out."""
+    verdict = (
+        f"Flat: nothing in this volume moves the prediction ({float(entry['probability']):.1%}). Either the model does "
+        "not read it, or it is so sure that hiding one place changes nothing; the map shows no place to look at."
+    )
+    return {"fidelity": None, "better": None, "verdict": verdict}
 
 
 def _fidelity(figures_: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from phenolens.steps.maps import MapJob
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeMap:
-    """The map of one part of one unit."""
+    """The map of one part of one unit; without fidelity where it is flat, since nothing can be put in order then."""
 
     image: str
     part: str
@@ -44,19 +44,22 @@ def draw_volumes(desk: Desk, folder: Path, jobs: Sequence[MapJob], classes: tupl
 
 
 def explain_volumes(job: MapJob, classes: tuple[str, ...]) -> list[VolumeMap]:
-    """The maps of all parts that are there and that the model reads; runs in a worker."""
+    """The maps of all parts that are there; runs in a worker. A part that moves nothing has a flat map."""
     del classes
-    fitted = load_model(job.model, base=job.base).fitted
+    return maps_of(load_model(job.model, base=job.base).fitted, job)
+
+
+def maps_of(fitted: Any, job: MapJob) -> list[VolumeMap]:
+    """The maps of a fitted model for the example, method and class of a job."""
     signed = EXPLAINERS.plugin(job.method)[0].signed
     example, made = in_memory(job.example), []
     for part in example.parts:
         if not part.present:
             continue
         scores = voxel_scores(fitted, example, part.name, job.target, job.method)
-        if not np.any(scores):  # the model does not read this part
-            continue
         seed = int(key_of([job.example.unit_id, job.method, part.name])[:8], 16)
-        figures = voxel_fidelity(fitted, example, part.name, job.target, scores, seed=seed)
+        flat = not np.any(scores)
+        figures = {} if flat else voxel_fidelity(fitted, example, part.name, job.target, scores, seed=seed)
         picture = planes(part_volume(example, part.name), scores, signed=signed)
         made.append(
             VolumeMap(image=part.image, part=part.name, picture=picture, fidelity=figures, voxels=int(scores.size))
@@ -85,5 +88,6 @@ def _write(desk: Desk, folder: Path, job: MapJob, made: VolumeMap, classes: tupl
         "picture": desk.relative(path),
         "tiles": [],
         "fidelity": {k: round(v, 4) for k, v in made.fidelity.items()},
+        "flat": not made.fidelity,
         "n_tiles": made.voxels,
     }
