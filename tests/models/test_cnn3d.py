@@ -218,3 +218,18 @@ def test_describing_the_model_imports_neither_torch_nor_monai() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_bfloat16_learns_the_same_signal_as_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+
+    def halved(device: torch.device) -> Any:
+        """What a GPU does, on the CPU."""
+        seen.append(torch.bfloat16)
+        return torch.autocast(device.type, torch.bfloat16)
+
+    monkeypatch.setattr("phenolens.models.volume_fit.autocast", halved)
+    fitted = fit(TRAIN, TUNE, epochs=16, width=8)
+    assert seen
+    assert accuracy(fitted, TEST) >= 0.9
+    assert all(np.isfinite(w).all() and w.dtype != np.float16 for w in fitted.weights().values())

@@ -105,7 +105,7 @@ class Training:
             labels = torch.tensor([self.truth[i] for i in rows], device=self.device)
             with autocast(self.device):
                 logits = self.network([None if v is None else v.to(self.device) for v in x], there.to(self.device))
-            each = functional.cross_entropy(logits, labels, reduction="none") * weights[labels]
+            each = functional.cross_entropy(logits.float(), labels, reduction="none") * weights[labels]
             yield each.mean()
 
     def _drawn(self, i: int, epoch: int) -> Inputs:
