@@ -1,6 +1,7 @@
 # Values of R's survival, riskRegression and Hmisc on survival_sample.json: Rscript survival_r.R
 # Debian: r-cran-survival r-cran-riskregression r-cran-jsonlite (Hmisc comes with riskRegression).
-# Greenwood-Nam-D'Agostino (Demler 2015, eq. 4) and D-calibration (Haider 2020, eq. 16) are written here from the papers.
+# Greenwood-Nam-D'Agostino (Demler 2015, eq. 4, on the scale of log(-log S) with g degrees of freedom) and D-calibration
+# (Haider 2020, eq. 16) are written here from the papers.
 library(survival)
 suppressMessages(library(riskRegression))
 library(jsonlite)
@@ -53,9 +54,10 @@ gnd <- function(d, horizon, groups) {
   g <- findInterval(f, cuts, left.open = TRUE)
   terms <- sapply(split(seq_along(f), g), function(i) {
     s <- summary(survfit(Surv(time[i], event[i]) ~ 1, data = d), times = horizon, extend = TRUE)
-    c((s$surv - mean(f[i]))^2 / s$std.err^2, sum(d$event[i] == 1 & d$time[i] <= horizon), s$surv, mean(f[i]))
+    gap <- log(-log(s$surv)) - log(-log(mean(f[i])))
+    c((gap * s$surv * log(s$surv) / s$std.err)^2, sum(d$event[i] == 1 & d$time[i] <= horizon), s$surv, mean(f[i]))
   })
-  list(statistic = sum(terms[1, ]), p = pchisq(sum(terms[1, ]), groups - 1, lower.tail = FALSE), events = terms[2, ],
+  list(statistic = sum(terms[1, ]), p = pchisq(sum(terms[1, ]), groups, lower.tail = FALSE), events = terms[2, ],
        observed = terms[3, ], forecast = terms[4, ])
 }
 
