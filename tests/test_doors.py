@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from phenolens.core.predictions import SurvivalPredictions
 from phenolens.core.registry import DOORS
+from phenolens.evaluate.survival_score import survival_estimates
 from phenolens.run import run_study
 from tests.small_study import QUIET
 
@@ -104,26 +106,37 @@ METRIC = f"""{HEAD}
 plugin = Plugin
 """
 
-DROPPED = {
-    "formats": ("npy_slide", FORMAT),
-    "encoders": ("mean_colour", ENCODER),
-    "models": ("nearest_centre", MODEL),
-    "metrics": ("error_rate", METRIC),
-}
+SURVIVAL_METRIC = f"""{HEAD}
+    reads: ClassVar[str] = "survival"
+    better: ClassVar[str] = "lower"
+    per_horizon: ClassVar[bool] = False
+    def compute(self, sample):
+        return float(abs(sample.risk).mean())
+
+plugin = Plugin
+"""
+
+DROPPED = (
+    ("formats", "npy_slide", FORMAT),
+    ("encoders", "mean_colour", ENCODER),
+    ("models", "nearest_centre", MODEL),
+    ("metrics", "error_rate", METRIC),
+    ("metrics", "mean_risk", SURVIVAL_METRIC),
+)
 
 
 @pytest.fixture
 def dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The four files, each in the folder of its door."""
-    for kind, (name, text) in DROPPED.items():
-        folder = tmp_path / "doors" / kind
+    """The five files, each in the folder of its door."""
+    for kind, name, text in DROPPED:
+        folder = tmp_path / "doors" / kind / name
         folder.mkdir(parents=True)
         (folder / f"{name}.py").write_text(text)
         package = importlib.import_module(DOORS[kind].package)
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
         DOORS[kind].__dict__.pop("_homes", None)
     yield
-    for kind in DROPPED:
+    for kind, _, _ in DROPPED:
         DOORS[kind].__dict__.pop("_homes", None)
 
 
@@ -143,7 +156,7 @@ def write_cohort(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("dropped")
-def test_four_files_dropped_into_their_doors_run_a_study(tmp_path: Path) -> None:
+def test_files_dropped_into_their_doors_run_a_study(tmp_path: Path) -> None:
     write_cohort(tmp_path)
     (tmp_path / "study.yaml").write_text(
         "study: doors\nregion: {tissue: none}\ntiles: {size_px: 64, mpp: 1.0}\n"
@@ -155,11 +168,31 @@ def test_four_files_dropped_into_their_doors_run_a_study(tmp_path: Path) -> None
     estimates = pd.read_csv(tmp_path / "results" / "estimates.csv").query("subgroup == 'all'").set_index("metric")
     assert estimates.loc["error_rate", "value"] == pytest.approx(1 - estimates.loc["accuracy", "value"])
     assert estimates.loc["accuracy", "value"] == 1
+    assert "mean_risk" not in estimates.index
     assert set(estimates["model"]) == {"nearest_centre"}
     assert set(pd.read_csv(tmp_path / "results" / "images.csv")["format"]) == {"npy_slide"}
 
 
 @pytest.mark.usefixtures("dropped")
 def test_what_is_dropped_in_is_listed() -> None:
-    for kind, (name, _) in DROPPED.items():
+    for kind, name, _ in DROPPED:
         assert DOORS[kind].describe(name)["summary"] == "Dropped in by a test."
+
+
+@pytest.mark.usefixtures("dropped")
+def test_a_metric_that_reads_survival_dropped_into_its_door_is_estimated_in_folds_and_on_one_test_set() -> None:
+    n = 40
+    rows = pd.DataFrame(
+        {
+            "experiment": "main", "target": "os", "model": "m", "repeat": 0, "part": "test", "unit": "patient",
+            "patient": [f"P{i:02d}" for i in range(n)], "unit_id": [f"P{i:02d}" for i in range(n)], "site": "A",
+            "split_hash": "h", "time": np.arange(n) + 1.0, "event": 1, "risk": np.arange(n) % 7 - 3.0, "group": "low",
+            "s_10": 0.8, "s_20": 0.5,
+        }
+    )  # fmt: skip
+    folds = [rows.assign(scheme="patient_kfold", fold=np.arange(n) % 4), rows.assign(scheme="holdout", fold=0)]
+    table = SurvivalPredictions(table=pd.concat(folds), times=(10.0, 20.0), horizons=(10.0,))
+    made = survival_estimates(table).query("metric == 'mean_risk'").set_index("scheme")
+    assert made.loc["holdout", "value"] == pytest.approx(rows["risk"].abs().mean())
+    assert made.loc["holdout", "low"] < made.loc["holdout", "value"] < made.loc["holdout", "high"]
+    assert made.loc["patient_kfold", "method"] == "mean of 4 folds, Nadeau–Bengio interval"

@@ -14,7 +14,7 @@ from phenolens.core.errors import ModelError, PluginError
 from phenolens.core.predictions import Predictions
 from phenolens.core.registry import METRICS
 from phenolens.evaluate.interval import nadeau_bengio
-from phenolens.evaluate.metric import rank_auc
+from phenolens.evaluate.metric import metrics_reading, rank_auc
 from phenolens.evaluate.score import COLUMNS, estimates, fold_mean, fold_values
 
 
@@ -34,7 +34,7 @@ def test_the_estimate_is_the_mean_over_folds_with_the_nadeau_bengio_interval():
 def test_the_table_has_the_agreed_columns_and_every_metric():
     made = estimates(cross_validated(40, sites=2))
     assert tuple(made.columns) == COLUMNS
-    assert set(made["metric"]) == set(METRICS.names())
+    assert set(made["metric"]) == set(metrics_reading("probabilities"))
     assert set(made["subgroup"]) == {
         "all", "class=A", "class=B", "site=S0", "site=S1",
         "class=A;site=S0", "class=A;site=S1", "class=B;site=S0", "class=B;site=S1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -12,13 +12,12 @@ import pandas as pd
 from scipy import stats
 
 from phenolens.core.errors import SplitError
-from phenolens.core.predictions import Predictions
-from phenolens.core.registry import METRICS
+from phenolens.core.predictions import Predictions, SurvivalPredictions
 from phenolens.core.store import key_of
-from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Fold, Group, groups
+from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Sets, groups
 from phenolens.evaluate.interval import nadeau_bengio
-from phenolens.evaluate.metric import Metric
-from phenolens.evaluate.score import fold_values
+from phenolens.evaluate.metric import metrics_reading
+from phenolens.evaluate.survival_folds import survival_groups
 
 PERMUTATIONS = 1999
 COLUMNS = (
@@ -49,11 +48,27 @@ def compare(predictions: Predictions, metric: str = "macro_auc") -> pd.DataFrame
     Raises:
         SplitError: the two models were not tested on the same splits and units. ValueError: a metric that is per class.
     """
-    measure: Metric = METRICS.create(metric)
+    measure = metrics_reading("probabilities", [metric])[metric]
     if measure.per_class:
         raise ValueError(f"{metric} gives one number a class; compare models by a metric that is one number")
-    families: dict[tuple[str, ...], list[Group]] = {}
-    for group in groups(predictions):
+    return _compare(groups(predictions), metric, measure)
+
+
+def compare_survival(predictions: SurvivalPredictions, metric: str = "uno_c") -> pd.DataFrame:
+    """As `compare`, of survival: patients' risks and curves change places together.
+
+    Raises:
+        SplitError: as `compare`. ValueError: a metric that is per horizon.
+    """
+    measure = metrics_reading("survival", [metric])[metric]
+    if measure.per_horizon:
+        raise ValueError(f"{metric} gives one number a horizon; compare models by a metric that is one number")
+    return _compare(survival_groups(predictions), metric, measure)
+
+
+def _compare(sets: Iterable[Sets], metric: str, measure: Any) -> pd.DataFrame:
+    families: dict[tuple[str, ...], list[Sets]] = {}
+    for group in sets:
         families.setdefault(tuple(group.key[k] for k in ("experiment", "scheme", "target")), []).append(group)
     rows: list[dict[str, Any]] = []
     for family in families.values():
@@ -74,12 +89,12 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(x) for x in adjusted]
 
 
-def _pair(a: Group, b: Group, name: str, metric: Metric) -> dict[str, Any]:
+def _pair(a: Sets, b: Sets, name: str, metric: Any) -> dict[str, Any]:
     _same_splits(a, b)
     row: dict[str, Any] = {k: a.key[k] for k in ("experiment", "scheme", "target")}
     row |= {"metric": name, "model_a": a.key["model"], "model_b": b.key["model"], "note": ""}
     row |= dict.fromkeys(("difference", "low", "high", "p"), np.nan)
-    differences = _differences([f.p for f in a.folds], [f.p for f in b.folds], a, metric)
+    differences = _differences(a, a.folds, b.folds, metric)
     row["n_folds"] = len(differences)
     if not len(differences):
         return {**row, "method": "", "note": "not estimable: no test set has a value of this metric"}
@@ -90,7 +105,7 @@ def _pair(a: Group, b: Group, name: str, metric: Metric) -> dict[str, Any]:
     return {**row, **_corrected_t(differences, a.ratio)}
 
 
-def _same_splits(a: Group, b: Group) -> None:
+def _same_splits(a: Sets, b: Sets) -> None:
     names = [{fold.name: tuple(fold.unit_id) for fold in group.folds} for group in (a, b)]
     if names[0] != names[1]:
         what = "splits" if set(names[0]) != set(names[1]) else "units in the same splits"
@@ -101,12 +116,8 @@ def _same_splits(a: Group, b: Group) -> None:
         )
 
 
-def _differences(
-    p_a: Sequence[npt.NDArray[np.float64]], p_b: Sequence[npt.NDArray[np.float64]], a: Group, metric: Metric
-) -> npt.NDArray[np.float64]:
-    truths = [fold.truth for fold in a.folds]
-    of_a = fold_values(metric, zip(truths, p_a, strict=True), a.classes)
-    of_b = fold_values(metric, zip(truths, p_b, strict=True), a.classes)
+def _differences(group: Sets, folds_a: Sequence[Any], folds_b: Sequence[Any], metric: Any) -> npt.NDArray[np.float64]:
+    of_a, of_b = ([group.values(metric, fold)[0] for fold in folds] for folds in (folds_a, folds_b))
     return np.array([x[None] - y[None] for x, y in zip(of_a, of_b, strict=True) if None in x and None in y])
 
 
@@ -123,20 +134,18 @@ def _corrected_t(differences: npt.NDArray[np.float64], ratio: float | None) -> d
     return {"low": made.low, "high": made.high, "p": p, "method": method}
 
 
-def _swap(a: Group, b: Group, metric: Metric) -> float:
+def _swap(a: Sets, b: Sets, metric: Any) -> float:
     """Two-sided p of the mean difference when each patient's two predictions change places by a coin."""
     patients = np.unique(np.concatenate([fold.patient for fold in a.folds]))
     rng = np.random.default_rng(int(key_of(["swap", a.key, b.key["model"]]), 16) % 2**63)
-    observed = abs(_differences([f.p for f in a.folds], [f.p for f in b.folds], a, metric).mean())
+    observed = abs(_differences(a, a.folds, b.folds, metric).mean())
     reached = 0
     for coins in rng.integers(0, 2, (PERMUTATIONS, len(patients))).astype(bool):
-        flips = [coins[np.searchsorted(patients, fold.patient)][:, None] for fold in a.folds]
-        swapped = _differences(_mixed(flips, a.folds, b.folds), _mixed(flips, b.folds, a.folds), a, metric)
+        flips = [coins[np.searchsorted(patients, fold.patient)] for fold in a.folds]
+        swapped = _differences(a, _mixed(flips, a.folds, b.folds), _mixed(flips, b.folds, a.folds), metric)
         reached += abs(swapped.mean()) >= observed - 1e-12
     return (1 + reached) / (PERMUTATIONS + 1)
 
 
-def _mixed(
-    flips: Sequence[npt.NDArray[np.bool_]], mine: Sequence[Fold], other: Sequence[Fold]
-) -> list[npt.NDArray[np.float64]]:
-    return [np.where(flip, y.p, x.p) for flip, x, y in zip(flips, mine, other, strict=True)]
+def _mixed(flips: Sequence[npt.NDArray[np.bool_]], mine: Sequence[Any], other: Sequence[Any]) -> list[Any]:
+    return [x.mixed(flip, y) for flip, x, y in zip(flips, mine, other, strict=True)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,28 +13,30 @@ import pandas as pd
 
 from phenolens.core.errors import ModelError
 from phenolens.core.predictions import Predictions
-from phenolens.evaluate.metric import Probabilities, Truth
+from phenolens.core.types import Interval
+from phenolens.evaluate import interval as limits
+from phenolens.evaluate.metric import Probabilities, Truth, floor_of, single_of, values_of
 
 GROUP = ["experiment", "scheme", "target", "model"]
 HOLDOUT = "holdout"
 LEAVE_ONE_SITE_OUT = "leave_one_site_out"
-_ARRAYS = ("truth", "p", "patient", "unit_id", "site")
+Told = tuple[Interval | None, float | None]
+"""The interval and the variance of a value on one test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold:
-    """One test set, one row a unit: truth (n,), p (n, k), patient codes (n,), unit ids (n,) and sites (n,)."""
+class Units:
+    """The units of one test set: patient codes (n,), unit ids (n,) and sites (n,), one row a unit."""
 
+    by_row: ClassVar[tuple[str, ...]] = ("patient", "unit_id", "site")
     name: tuple[int, int, str]
-    truth: Truth
-    p: Probabilities
     patient: npt.NDArray[np.int64]
     unit_id: npt.NDArray[np.object_]
     site: npt.NDArray[np.object_]
 
-    def rows(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Fold:
+    def rows(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
         """The same fold with the chosen rows only."""
-        parts: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        parts: dict[str, Any] = {name: getattr(self, name)[chosen] for name in self.by_row}
         return replace(self, **parts)
 
     @property
@@ -43,12 +46,29 @@ class Fold:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """All test sets of one model under one scheme. `ratio` is test over training patients a fold; None when unknown."""
+class Fold(Units):
+    """One test set, one row a unit: truth (n,), p (n, k), patient codes (n,), unit ids (n,) and sites (n,)."""
 
+    by_row: ClassVar[tuple[str, ...]] = ("truth", "p", *Units.by_row)
+    truth: Truth
+    p: Probabilities
+
+    def mixed(self, flip: npt.NDArray[np.bool_], other: Fold) -> Fold:
+        """The same units with the other fold's probabilities where `flip` (n,) is true."""
+        return replace(self, p=np.where(flip[:, None], other.p, self.p))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sets(ABC):
+    """All test sets of one model under one scheme, and how a metric is asked about them.
+
+    `ratio` is test over training patients a fold; None when unknown. A part is what a metric gives one number each for
+    (a class, a horizon), None where it is one number. `lacks` says what a fold without a value is short of.
+    """
+
+    lacks: ClassVar[str]
     key: dict[str, str]
-    classes: tuple[str, ...]
-    folds: tuple[Fold, ...]
+    folds: tuple[Any, ...]
     ratio: float | None
 
     @property
@@ -60,10 +80,60 @@ class Group:
         """Every site with a test unit, sorted."""
         return sorted({str(s) for fold in self.folds for s in fold.site})
 
-    def at(self, site: str) -> Group:
+    def at(self, site: str) -> Self:
         """The test units of one site; folds without any fall away, `ratio` stays that of the whole fold."""
         parts = (fold.rows(fold.site == site) for fold in self.folds)
-        return replace(self, folds=tuple(part for part in parts if len(part.truth)))
+        return replace(self, folds=tuple(part for part in parts if len(part.patient)))
+
+    @property
+    def n_patients(self) -> int:
+        return len(np.unique(np.concatenate([fold.patient for fold in self.folds])))
+
+    @abstractmethod
+    def parts(self, metric: Any) -> list[str | None]:
+        """The parts a metric has a number for."""
+
+    @abstractmethod
+    def label(self, part: str) -> str:
+        """The part as it stands in the column `subgroup`."""
+
+    @abstractmethod
+    def below_floor(self, metric: Any, part: str | None) -> str:
+        """Why there are too few patients for this metric; empty where there are enough."""
+
+    @abstractmethod
+    def values(self, metric: Any, fold: Any) -> tuple[dict[str | None, float], str]:
+        """The metric on one test set, by part, and why parts are missing."""
+
+    @abstractmethod
+    def n_events(self, part: str | None) -> int:
+        """Distinct test patients with the event of the part."""
+
+    def by_formula(self, metric: Any, fold: Any, value: float, part: str | None) -> Told:
+        """Interval and variance of a value on one test set by a formula; only for metrics that name one."""
+        raise NotImplementedError
+
+    def draws(
+        self, fold: Any, chosen: Mapping[str, Any], seed: int
+    ) -> dict[tuple[str, str | None], npt.NDArray[np.float64]]:
+        """The metrics over resamples of the fold's patients, by name and part; resamples without a value add none."""
+
+        def statistics(rows: npt.NDArray[np.intp]) -> dict[Hashable, float]:
+            drawn = fold.rows(rows)
+            found = {name: self.values(metric, drawn)[0] for name, metric in chosen.items()}
+            return {(name, part): value for name, values in found.items() for part, value in values.items()}
+
+        made: dict[Any, npt.NDArray[np.float64]] = limits.patient_bootstrap(statistics, fold.patient, seed=seed)
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Sets):
+    """All test sets of one model under one scheme. `ratio` is test over training patients a fold; None when unknown."""
+
+    lacks: ClassVar[str] = "a class is missing"
+    folds: tuple[Fold, ...]
+    classes: tuple[str, ...]
 
     def patients_with(self) -> npt.NDArray[np.int64]:
         """Distinct test patients with, and without, a unit of each class: shape (2, k)."""
@@ -72,9 +142,38 @@ class Group:
         found = [[len(np.unique(patient[truth == i])), len(np.unique(patient[truth != i]))] for i in self._indices]
         return np.array(found, dtype=np.int64).T
 
-    @property
-    def n_patients(self) -> int:
-        return len(np.unique(np.concatenate([fold.patient for fold in self.folds])))
+    def parts(self, metric: Any) -> list[str | None]:
+        return [*self.classes] if metric.per_class else [None]
+
+    def label(self, part: str) -> str:
+        return f"class={part}"
+
+    def below_floor(self, metric: Any, part: str | None) -> str:
+        floor = floor_of(metric)
+        short = []
+        for name, counts in zip(self.classes, self.patients_with().T.tolist(), strict=True):
+            if part in (None, name):
+                pairs = zip(counts, ("with", "without"), strict=True)
+                short += [f"{n} patients {word} {name}" for n, word in pairs if n < floor]
+        return f"{' and '.join(short)} ({floor} needed)" if short else ""
+
+    def values(self, metric: Any, fold: Any) -> tuple[dict[str | None, float], str]:
+        return values_of(metric, fold.truth, fold.p, self.classes)
+
+    def n_events(self, part: str | None) -> int:
+        """Patients with the class, or of the smallest class."""
+        with_it = self.patients_with()[0]
+        return int(with_it.min() if part is None else with_it[self.classes.index(part)])
+
+    def by_formula(self, metric: Any, fold: Any, value: float, part: str | None) -> Told:
+        """Wilson for shares, DeLong for areas."""
+        if single_of(metric) == "wilson":
+            n = len(fold.truth)
+            low, high = limits.wilson(round(value * n), n)
+            return Interval(low=low, high=high, method="one test set, Wilson interval"), value * (1 - value) / n
+        column = self.classes.index(str(part))
+        positive = fold.truth == column
+        return limits.delong_interval(fold.p[:, column], positive), limits.delong(fold.p[:, column], positive)[1]
 
     @property
     def _indices(self) -> range:
@@ -87,8 +186,7 @@ def groups(predictions: Predictions) -> Iterator[Group]:
     Raises:
         ModelError: a truth that is none of the classes.
     """
-    table = predictions.table.sort_values([*GROUP, "repeat", "fold", "patient", "unit_id"], kind="stable")
-    table = table.assign(_patient=pd.factorize(table["patient"], sort=True)[0], truth=table["truth"].astype(str))
+    table = predictions.table.assign(truth=predictions.table["truth"].astype(str))
     unknown = set(table["truth"]) - set(predictions.classes)
     if unknown:
         raise ModelError(
@@ -96,14 +194,22 @@ def groups(predictions: Predictions) -> Iterator[Group]:
             expected=f"one of the classes {', '.join(predictions.classes)}",
             todo="correct the predictions table or its classes",
         )
+    for names, sets, ratio in tested(table):
+        folds = tuple(_fold(rows, predictions) for rows in sets)
+        yield Group(key=names, classes=predictions.classes, folds=folds, ratio=ratio)
+
+
+def tested(table: pd.DataFrame) -> Iterator[tuple[dict[str, str], list[pd.DataFrame], float | None]]:
+    """Every (experiment, scheme, target, model) with test rows, sorted: its names, the rows of each test set with the
+    code of the patient as `_patient`, and test over training patients a fold."""
+    table = table.sort_values([*GROUP, "repeat", "fold", "patient", "unit_id"], kind="stable")
+    table = table.assign(_patient=pd.factorize(table["patient"], sort=True)[0])
     for key, rows in table.groupby(GROUP, sort=True):
         test = rows[rows["part"] == "test"]
-        if not len(test):
-            continue
-        names = dict(zip(GROUP, map(str, key), strict=True))
-        folds = tuple(_fold(part, predictions) for _, part in test.groupby(["repeat", "fold"], sort=True))
-        ratio = _ratio(rows, _visible(table, names))
-        yield Group(key=names, classes=predictions.classes, folds=folds, ratio=ratio)
+        if len(test):
+            names = dict(zip(GROUP, map(str, key), strict=True))
+            sets = [part for _, part in test.groupby(["repeat", "fold"], sort=True)]
+            yield names, sets, _ratio(rows, _visible(table, names))
 
 
 def once(group: Group) -> Fold:
@@ -115,21 +221,28 @@ def once(group: Group) -> Fold:
 
 
 def _joined(folds: tuple[Fold, ...]) -> Fold:
-    parts: dict[str, Any] = {name: np.concatenate([getattr(fold, name) for fold in folds]) for name in _ARRAYS}
+    parts: dict[str, Any] = {name: np.concatenate([getattr(fold, name) for fold in folds]) for name in Fold.by_row}
     return replace(folds[0], **parts)
 
 
 def _fold(rows: pd.DataFrame, predictions: Predictions) -> Fold:
     place = {c: i for i, c in enumerate(predictions.classes)}
-    hashes = sorted(set(map(str, rows["split_hash"])))
     return Fold(
-        name=(int(rows["repeat"].iloc[0]), int(rows["fold"].iloc[0]), "+".join(hashes)),
+        **units(rows),
         truth=np.array([place[t] for t in rows["truth"]], dtype=np.int64),
         p=rows[list(predictions.columns)].to_numpy(dtype=np.float64),
-        patient=rows["_patient"].to_numpy(dtype=np.int64),
-        unit_id=rows["unit_id"].to_numpy(dtype=object),
-        site=rows["site"].astype(str).to_numpy(dtype=object),
     )
+
+
+def units(rows: pd.DataFrame) -> dict[str, Any]:
+    """The fields of `Units` for the rows of one test set, as `tested` gives them."""
+    hashes = sorted(set(map(str, rows["split_hash"])))
+    return {
+        "name": (int(rows["repeat"].iloc[0]), int(rows["fold"].iloc[0]), "+".join(hashes)),
+        "patient": rows["_patient"].to_numpy(dtype=np.int64),
+        "unit_id": rows["unit_id"].to_numpy(dtype=object),
+        "site": rows["site"].astype(str).to_numpy(dtype=object),
+    }
 
 
 def _visible(table: pd.DataFrame, names: dict[str, str]) -> int:

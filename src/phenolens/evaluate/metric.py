@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from phenolens.core.errors import PluginError
+from phenolens.core.registry import METRICS
 
 Truth = npt.NDArray[np.int64]
 """Shape (n,): the index of each unit's class."""
@@ -19,7 +22,7 @@ class NotEstimable(Exception):  # noqa: N818  (an answer about the data, not a f
 
 
 class Metric(Protocol):
-    """One file behind the door `metrics`.
+    """One file behind the door `metrics` that reads probabilities (`survival_folds.SurvivalMetric` reads survival).
 
     `reads` is what it is computed from ("probabilities"), `better` the good direction, `per_class` whether `compute`
     gives one number a class. `floor` is how many patients with and without each class an estimate needs at least (0:
@@ -41,6 +44,38 @@ class Metric(Protocol):
             NotEstimable: no value can be computed on these units.
         """
         ...
+
+
+def metrics_reading(kind: str, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The named metrics (default: all behind the door) that are computed from `kind`: "probabilities" or "survival".
+
+    Raises:
+        PluginError: an unknown metric, or one that reads something else.
+    """
+    made = {name: METRICS.create(name) for name in (METRICS.names() if names is None else names)}
+    if names is not None:
+        for name, metric in made.items():
+            if metric.reads != kind:
+                raise PluginError(
+                    f"metric '{name}', which reads {metric.reads}",
+                    expected=f"a metric that reads {kind}",
+                    todo=f"choose among {', '.join(metrics_reading(kind))}",
+                )
+    return {name: metric for name, metric in made.items() if metric.reads == kind}
+
+
+def values_of(
+    metric: Any, *units: Any, missing: str = "the test set has no patient with, or none without, it"
+) -> tuple[dict[str | None, float], str]:
+    """The metric on the given units (what its `compute` takes) by part (None: the one number), and why parts are
+    missing."""
+    try:
+        value = metric.compute(*units)
+    except NotEstimable as reason:
+        return {}, str(reason)
+    if isinstance(value, Mapping):
+        return {name: float(x) for name, x in value.items()}, missing
+    return {None: float(value)}, ""
 
 
 def floor_of(metric: Metric) -> int:

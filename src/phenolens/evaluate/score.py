@@ -17,7 +17,7 @@ metrics are over units; `n_patients`, `n_events`, floors and intervals count pat
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,19 +26,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from phenolens.core.predictions import Predictions
-from phenolens.core.registry import METRICS
 from phenolens.core.store import key_of
 from phenolens.core.types import Interval
 from phenolens.evaluate import interval as limits
-from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, Fold, Group, groups
+from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, Sets, Units, groups
 from phenolens.evaluate.metric import (
     Metric,
-    NotEstimable,
     Probabilities,
     Truth,
     bounds_of,
-    floor_of,
+    metrics_reading,
     single_of,
+    values_of,
 )
 
 COLUMNS = (
@@ -73,7 +72,7 @@ class _Cell:
 
 
 def estimates(predictions: Predictions, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Estimates of every metric (default: all behind the door) for every model, scheme, class and site.
+    """Estimates of every metric (default: all that read probabilities) for every model, scheme, class and site.
 
     Columns as in `COLUMNS`. `subgroup` is "all", "class=A", "site=X" or "class=A;site=X"; `value`, `low` and `high` are
     empty (NaN) where not estimable. `n_patients` counts distinct test patients, `n_events` those with the class, or of
@@ -82,9 +81,13 @@ def estimates(predictions: Predictions, metrics: Sequence[str] | None = None) ->
     Raises:
         ModelError: a truth that is none of the classes. PluginError: an unknown metric.
     """
-    chosen: dict[str, Metric] = {name: METRICS.create(name) for name in (metrics or METRICS.names())}
+    return estimated(groups(predictions), metrics_reading("probabilities", metrics))
+
+
+def estimated(sets: Iterable[Sets], chosen: Mapping[str, Any]) -> pd.DataFrame:
+    """The table of `COLUMNS` for every group of test sets and metric."""
     rows: list[dict[str, Any]] = []
-    for group in groups(predictions):
+    for group in sets:
         rows += _rows(group, chosen)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = {name: table[name].astype("float64") for name in ("value", "low", "high")}
@@ -96,7 +99,7 @@ def fold_values(
     metric: Metric, folds: Iterable[tuple[Truth, Probabilities]], classes: Sequence[str]
 ) -> list[dict[str | None, float]]:
     """The metric on each test set, by class (None: the one number); empty for a test set on which it has no value."""
-    return [_values(metric, truth, p, classes)[0] for truth, p in folds]
+    return [values_of(metric, truth, p, classes)[0] for truth, p in folds]
 
 
 def fold_mean(metric: Metric, folds: Iterable[tuple[Truth, Probabilities]], classes: Sequence[str]) -> float:
@@ -110,19 +113,7 @@ def fold_mean(metric: Metric, folds: Iterable[tuple[Truth, Probabilities]], clas
     return float(np.mean([np.mean(m) for m in means])) if all(means) else float("nan")
 
 
-def _values(
-    metric: Metric, truth: Truth, p: Probabilities, classes: Sequence[str]
-) -> tuple[dict[str | None, float], str]:
-    try:
-        value = metric.compute(truth, p, classes)
-    except NotEstimable as reason:
-        return {}, str(reason)
-    if isinstance(value, Mapping):
-        return {name: float(x) for name, x in value.items()}, "the test set has no patient with, or none without, it"
-    return {None: float(value)}, ""
-
-
-def _rows(group: Group, chosen: Mapping[str, Metric]) -> list[dict[str, Any]]:
+def _rows(group: Sets, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
     leaving = group.scheme == LEAVE_ONE_SITE_OUT
     if leaving:
         first = group.folds[0].name[0]
@@ -136,51 +127,40 @@ def _rows(group: Group, chosen: Mapping[str, Metric]) -> list[dict[str, Any]]:
     return rows
 
 
-def _cells(group: Group, chosen: Mapping[str, Metric]) -> dict[Key, _Cell]:
-    below = {key: _below_floor(group, chosen[key[0]], key[1]) for key in _keys(group, chosen)}
+def _cells(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
+    below = {key: group.below_floor(chosen[key[0]], key[1]) for key in _keys(group, chosen)}
     asked = {name: metric for name, metric in chosen.items() if any(not below[k] for k in below if k[0] == name)}
     made = _on_one_set(group, asked) if len(group.folds) == 1 else _over_folds(group, asked)
     return {key: _Cell(note=f"not estimable: {why}") if why else made[key] for key, why in below.items()}
 
 
-def _keys(group: Group, chosen: Mapping[str, Metric]) -> list[Key]:
-    per_class: dict[bool, list[str | None]] = {True: [*group.classes], False: [None]}
-    return [(name, part) for name, metric in chosen.items() for part in per_class[metric.per_class]]
+def _keys(group: Sets, chosen: Mapping[str, Any]) -> list[Key]:
+    return [(name, part) for name, metric in chosen.items() for part in group.parts(metric)]
 
 
-def _below_floor(group: Group, metric: Metric, part: str | None) -> str:
-    floor = floor_of(metric)
-    short = []
-    for name, counts in zip(group.classes, group.patients_with().T.tolist(), strict=True):
-        if part in (None, name):
-            pairs = zip(counts, ("with", "without"), strict=True)
-            short += [f"{n} patients {word} {name}" for n, word in pairs if n < floor]
-    return f"{' and '.join(short)} ({floor} needed)" if short else ""
-
-
-def _over_folds(group: Group, chosen: Mapping[str, Metric]) -> dict[Key, _Cell]:
+def _over_folds(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
     cells = {}
     total = len(group.folds)
     for name, metric in chosen.items():
-        values = fold_values(metric, ((fold.truth, fold.p) for fold in group.folds), group.classes)
+        values = [group.values(metric, fold)[0] for fold in group.folds]
         for key in _keys(group, {name: metric}):
             found = [v[key[1]] for v in values if key[1] in v]
-            cells[key] = _mean(found, total, group.ratio, bounds_of(metric))
+            cells[key] = _mean(found, total, group, bounds_of(metric))
     return cells
 
 
-def _mean(found: list[float], total: int, ratio: float | None, bounds: tuple[float, float]) -> _Cell:
+def _mean(found: list[float], total: int, group: Sets, bounds: tuple[float, float]) -> _Cell:
     if not found:
         return _Cell(
-            note=f"not estimable: a class is missing in the test set of each of the {total} folds, and scores are "
+            note=f"not estimable: {group.lacks} in the test set of each of the {total} folds, and scores are "
             "never pooled over folds"
         )
     notes = []
     if len(found) < total:
-        notes.append(f"{total - len(found)} of {total} folds left out: a class is missing in their test sets")
-    made = None if ratio is None else limits.nadeau_bengio(found, ratio, bounds)
+        notes.append(f"{total - len(found)} of {total} folds left out: {group.lacks} in their test sets")
+    made = None if group.ratio is None else limits.nadeau_bengio(found, group.ratio, bounds)
     if made is None:
-        if ratio is None:
+        if group.ratio is None:
             notes.append("no interval: the table does not show the training patients")
         else:
             notes.append("no interval: one fold only" if len(found) == 1 else "no interval: all folds have this value")
@@ -188,13 +168,13 @@ def _mean(found: list[float], total: int, ratio: float | None, bounds: tuple[flo
     return _Cell(value=value, interval=made, method=f"mean of {len(found)} folds", note="; ".join(notes))
 
 
-def _on_one_set(group: Group, chosen: Mapping[str, Metric]) -> dict[Key, _Cell]:
+def _on_one_set(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
     fold = group.folds[0]
     resampled = {n: m for n, m in chosen.items() if fold.clustered or single_of(m) not in ("delong", "wilson")}
-    drawn = _bootstrap(group, fold, resampled)
+    drawn = group.draws(fold, resampled, _seed(group, fold)) if resampled else {}
     cells = {}
     for name, metric in chosen.items():
-        values, why = _values(metric, fold.truth, fold.p, group.classes)
+        values, why = group.values(metric, fold)
         for key in _keys(group, {name: metric}):
             if key[1] not in values:
                 cells[key] = _Cell(note=f"not estimable: {why}")
@@ -202,27 +182,15 @@ def _on_one_set(group: Group, chosen: Mapping[str, Metric]) -> dict[Key, _Cell]:
             if name in resampled:
                 made, variance = _from_draws(drawn.get(key))
             else:
-                made, variance = _by_formula(single_of(metric), fold, values[key[1]], key[1], group.classes)
+                made, variance = group.by_formula(metric, fold, values[key[1]], key[1])
             note = "" if made else "no interval: its spread cannot be told from one test set like this"
             cells[key] = _Cell(value=values[key[1]], interval=made, variance=variance, method="one test set", note=note)
     return cells
 
 
-def _bootstrap(group: Group, fold: Fold, chosen: Mapping[str, Metric]) -> dict[Hashable, npt.NDArray[np.float64]]:
-    if not chosen:
-        return {}
-
-    def statistics(rows: npt.NDArray[np.intp]) -> dict[Hashable, float]:
-        truth, p = fold.truth[rows], fold.p[rows]
-        found: dict[Hashable, float] = {}
-        for name, metric in chosen.items():
-            values, _ = _values(metric, truth, p, group.classes)
-            found.update({(name, part): value for part, value in values.items()})
-        return found
-
+def _seed(group: Sets, fold: Units) -> int:
     names = {k: v for k, v in group.key.items() if k != "model"}
-    seed = int(key_of(["bootstrap", names, *fold.name[:2], sorted(set(map(str, fold.site)))]), 16) % 2**63
-    return limits.patient_bootstrap(statistics, fold.patient, seed=seed)
+    return int(key_of(["bootstrap", names, *fold.name[:2], sorted(set(map(str, fold.site)))]), 16) % 2**63
 
 
 def _from_draws(values: npt.NDArray[np.float64] | None) -> tuple[Interval | None, float | None]:
@@ -231,22 +199,8 @@ def _from_draws(values: npt.NDArray[np.float64] | None) -> tuple[Interval | None
     return limits.percentile_interval(values), float(values.var(ddof=1))
 
 
-def _by_formula(
-    kind: str, fold: Fold, value: float, part: str | None, classes: Sequence[str]
-) -> tuple[Interval | None, float | None]:
-    if kind == "wilson":
-        n = len(fold.truth)
-        low, high = limits.wilson(round(value * n), n)
-        return Interval(low=low, high=high, method="one test set, Wilson interval"), value * (1 - value) / n
-    column = classes.index(str(part))
-    positive = fold.truth == column
-    return limits.delong_interval(fold.p[:, column], positive), limits.delong(fold.p[:, column], positive)[1]
-
-
-def _over_sites(
-    group: Group, by_site: Mapping[str, dict[Key, _Cell]], chosen: Mapping[str, Metric]
-) -> dict[Key, _Cell]:
-    below = {key: _below_floor(group, chosen[key[0]], key[1]) for key in _keys(group, chosen)}
+def _over_sites(group: Sets, by_site: Mapping[str, dict[Key, _Cell]], chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
+    below = {key: group.below_floor(chosen[key[0]], key[1]) for key in _keys(group, chosen)}
     cells = {}
     for key, why in below.items():
         told = {s: c[key] for s, c in by_site.items() if c[key].value is not None and c[key].variance is not None}
@@ -286,11 +240,11 @@ def _site_mean(effects: limits.RandomEffects, used: int, sites: int) -> _Cell:
     return _Cell(value=effects.mean, interval=made, method=method, note="; ".join(notes))
 
 
-def _as_rows(group: Group, cells: Mapping[Key, _Cell], site: str | None) -> list[dict[str, Any]]:
-    with_it = dict(zip(group.classes, group.patients_with()[0].tolist(), strict=True))
+def _as_rows(group: Sets, cells: Mapping[Key, _Cell], site: str | None) -> list[dict[str, Any]]:
     rows = []
     for (name, part), cell in cells.items():
-        names = [f"class={part}"] * (part is not None) + [f"site={site}"] * (site is not None)
+        names = [] if part is None else [group.label(part)]
+        names += [] if site is None else [f"site={site}"]
         row = {
             **group.key,
             "metric": name,
@@ -300,7 +254,7 @@ def _as_rows(group: Group, cells: Mapping[Key, _Cell], site: str | None) -> list
             "high": cell.interval.high if cell.interval else None,
             "method": cell.interval.method if cell.interval else cell.method,
             "n_patients": group.n_patients,
-            "n_events": min(with_it.values()) if part is None else with_it[part],
+            "n_events": group.n_events(part),
             "note": cell.note,
         }
         rows.append(row)

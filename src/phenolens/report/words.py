@@ -19,6 +19,11 @@ METRICS: Mapping[str, str] = {
     "median_dice": "median Dice",
     "surface_dice": "surface Dice",
     "median_surface_dice": "median surface Dice",
+    "uno_c": "Uno's C",
+    "cumulative_auc": "AUC at that time",
+    "brier_at_horizon": "Brier score at that time",
+    "scaled_integrated_brier": "gain over Kaplan–Meier",
+    "integrated_brier": "integrated Brier score",
 }
 """Metrics in the order in which tables show them; others follow by name."""
 
@@ -32,9 +37,15 @@ MEANING: Mapping[str, str] = {
     "macro_recall": "the share of right predictions within each class, averaged over the classes",
     "brier": "the mean squared error of the probabilities: 0 is perfect",
     "log_loss": "how surprised the model was by the truth: 0 is perfect",
+    "uno_c": "the chance that of two patients the one with the earlier event had the higher risk: 0.5 is guessing",
+    "cumulative_auc": "the chance that who has the event by then had a higher risk than who has not: 0.5 is guessing",
+    "brier_at_horizon": "the mean squared error of the forecast survival at that time: 0 is perfect",
+    "scaled_integrated_brier": "how much of the error of one curve for all (Kaplan–Meier) the forecasts remove: 0 is "
+    "none, 1 all, below 0 they are worse",
+    "integrated_brier": "the mean squared error of the forecast survival, averaged over time: 0 is perfect",
 }
 
-LOWER = frozenset({"brier", "log_loss"})
+LOWER = frozenset({"brier", "log_loss", "brier_at_horizon", "integrated_brier"})
 """Metrics of which the smaller value is the better one."""
 
 

@@ -1,0 +1,180 @@
+"""The SurvivalPredictions table as arrays: one group a model and scheme, one fold a test set, and its follow-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from phenolens.core.errors import ModelError
+from phenolens.core.predictions import SurvivalPredictions
+from phenolens.evaluate.folds import Sets, Units, tested, units
+from phenolens.evaluate.interval import BOOTSTRAP
+from phenolens.evaluate.metric import floor_of, values_of
+from phenolens.evaluate.survival_curves import Floats, censoring_curve, kaplan_meier
+from phenolens.evaluate.survival_measures import FollowUp, SurvivalSample
+
+
+class SurvivalMetric(Protocol):
+    """One file behind the door `metrics` that reads survival.
+
+    `reads` is "survival", `per_horizon` whether `compute` gives one number a horizon, named as `f"{horizon:g}"`.
+    `floor` is how many patients with an event up to tau, or of a metric per horizon with an event up to the horizon and
+    as many followed beyond it, an estimate needs (0: none); `bounds` clips intervals. A plug-in may leave out both, and
+    `resampled`, which gives the values of many resamples at once: counts (b, n) to (b,), one array or one a horizon.
+    """
+
+    version: ClassVar[int]
+    summary: ClassVar[str]
+    reads: ClassVar[str]
+    better: ClassVar[Literal["higher", "lower"]]
+    per_horizon: ClassVar[bool]
+
+    def compute(self, sample: SurvivalSample) -> float | Mapping[str, float]:
+        """The value on the given units, or one a horizon (only those that have one).
+
+        Raises:
+            NotEstimable: no value can be computed on these units.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalFold(Units):
+    """One test set: its sample, patient codes (n,), unit ids (n,) and sites (n,)."""
+
+    by_row: ClassVar[tuple[str, ...]] = ("sample", *Units.by_row)
+    sample: SurvivalSample
+
+    def mixed(self, flip: npt.NDArray[np.bool_], other: SurvivalFold) -> SurvivalFold:
+        """The same units with the other fold's forecast where `flip` (n,) is true."""
+        return replace(self, sample=self.sample.mixed(flip, other.sample))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivalGroup(Sets):
+    """All test sets of one model under one scheme."""
+
+    lacks: ClassVar[str] = "there are too few events or too little follow-up"
+    folds: tuple[SurvivalFold, ...]
+    follow_up: FollowUp
+
+    def parts(self, metric: Any) -> list[str | None]:
+        return [f"{h:g}" for h in self.follow_up.horizons] if metric.per_horizon else [None]
+
+    def label(self, part: str) -> str:
+        return f"horizon={part}"
+
+    def below_floor(self, metric: Any, part: str | None) -> str:
+        floor, short = floor_of(metric), []
+        until = self.follow_up.tau if part is None else float(part)
+        if self.n_events(part) < floor:
+            short.append(f"{self.n_events(part)} patients with the event by {until:g}")
+        beyond = self._patients(lambda sample: sample.time > until)
+        if part is not None and beyond < floor:
+            short.append(f"{beyond} patients followed beyond {until:g}")
+        return f"{' and '.join(short)} ({floor} needed)" if short else ""
+
+    def values(self, metric: Any, fold: Any) -> tuple[dict[str | None, float], str]:
+        return values_of(metric, fold.sample, missing="the test set has too few events or too little follow-up")
+
+    def n_events(self, part: str | None) -> int:
+        """Patients whose event was seen by the horizon, or by tau."""
+        until = self.follow_up.tau if part is None else float(part)
+        return self._patients(lambda sample: sample.event & (sample.time <= until))
+
+    def _patients(self, rule: Any) -> int:
+        """Distinct test patients with a unit for which the rule holds."""
+        return len(np.unique(np.concatenate([fold.patient[rule(fold.sample)] for fold in self.folds])))
+
+    def draws(
+        self, fold: Any, chosen: Mapping[str, Any], seed: int
+    ) -> dict[tuple[str, str | None], npt.NDArray[np.float64]]:
+        """All resamples at once where the metric can; one after the other where it cannot."""
+        quick = {name: metric for name, metric in chosen.items() if hasattr(metric, "resampled")}
+        slow = {name: metric for name, metric in chosen.items() if name not in quick}
+        made = Sets.draws(self, fold, slow, seed) if slow else {}
+        counts = _drawn(fold.patient, seed)
+        for name, metric in quick.items():
+            found = metric.resampled(fold.sample, counts)
+            for part, values in found.items() if isinstance(found, Mapping) else [(None, found)]:
+                made[name, part] = values[np.isfinite(values)]
+        return made
+
+
+def _drawn(patient: npt.NDArray[np.int64], seed: int) -> Floats:
+    """How often each unit is drawn in each resample of whole patients; shape (BOOTSTRAP, n)."""
+    _, code = np.unique(patient, return_inverse=True)
+    people = int(code.max()) + 1
+    drawn = np.random.default_rng(seed).integers(0, people, (BOOTSTRAP, people))
+    flat = (drawn + np.arange(BOOTSTRAP)[:, None] * people).ravel()
+    counts: Floats = np.bincount(flat, minlength=BOOTSTRAP * people).reshape(BOOTSTRAP, people)[:, code].astype(float)
+    return counts
+
+
+def survival_groups(predictions: SurvivalPredictions) -> Iterator[SurvivalGroup]:
+    """Every (experiment, scheme, target, model) with test rows, sorted; the order of the table's rows is no matter.
+
+    Raises:
+        ModelError: a patient with two follow-ups of one target.
+    """
+    known: dict[tuple[str, str], FollowUp] = {}
+    for names, sets, ratio in tested(predictions.table):
+        cohort = (names["experiment"], names["target"])
+        if cohort not in known:
+            known[cohort] = follow_up(predictions, *cohort)
+        folds = tuple(_fold(rows, predictions, known[cohort]) for rows in sets)
+        yield SurvivalGroup(key=names, folds=folds, ratio=ratio, follow_up=known[cohort])
+
+
+def follow_up(predictions: SurvivalPredictions, experiment: str, target: str) -> FollowUp:
+    """What all patients of an experiment that the table shows (tune, test and holdout, each once) say of follow-up.
+
+    Censoring and the Kaplan–Meier curve are nuisances of measuring: nothing that is fitted or used again.
+
+    Raises:
+        ModelError: a patient with two follow-ups.
+    """
+    table = predictions.table
+    mine = (table["experiment"].astype(str) == experiment) & (table["target"].astype(str) == target)
+    people = table.loc[mine, ["patient", "time", "event"]].drop_duplicates().sort_values(["patient", "time", "event"])
+    refuse_two_follow_ups(people)
+    time, event = people["time"].to_numpy(dtype=float), people["event"].to_numpy(dtype=float) == 1
+    return FollowUp(
+        times=np.asarray(predictions.times, dtype=float),
+        horizons=tuple(predictions.horizons),
+        censoring=censoring_curve(time, event),
+        everyone=kaplan_meier(time, event).curve,
+    )
+
+
+def refuse_two_follow_ups(people: pd.DataFrame) -> None:
+    """Raise ModelError where a patient stands in more than one distinct row (patient, time, event)."""
+    twice = people["patient"].duplicated()
+    if twice.any():
+        who = people["patient"][twice].iloc[0]
+        times = ", ".join(f"{t:g}" for t in people["time"][people["patient"] == who])
+        raise ModelError(
+            f"{int(twice.sum())} patients with two follow-ups, patient {who!r} with the times {times}",
+            expected="one time and event a patient",
+            todo="correct the columns time and event of the predictions table",
+        )
+
+
+def _fold(rows: pd.DataFrame, predictions: SurvivalPredictions, follow_up: FollowUp) -> SurvivalFold:
+    return SurvivalFold(**units(rows), sample=sample_of(rows, predictions, follow_up))
+
+
+def sample_of(rows: pd.DataFrame, predictions: SurvivalPredictions, follow_up: FollowUp) -> SurvivalSample:
+    """The rows of a table as a sample."""
+    return SurvivalSample(
+        time=rows["time"].to_numpy(dtype=np.float64),
+        event=rows["event"].to_numpy(dtype=np.float64) == 1,
+        risk=rows["risk"].to_numpy(dtype=np.float64),
+        curve=rows[list(predictions.columns)].to_numpy(dtype=np.float64),
+        follow_up=follow_up,
+    )
