@@ -204,6 +204,23 @@ def predict(
         raise typer.Exit(2)
 
 
+@app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the external cohort: a study.yaml that names its tables.")],
+    pseudonyms: Pseudonyms = False,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a stored model on an external labelled cohort: the whole evaluation, and nothing refitted."""
+    from phenolens.report.build import build
+    from phenolens.validate import validate_model
+
+    for line in validate_model(model, folder, workers=workers, progress=_progress(quiet)):
+        typer.echo(line)
+    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+
+
 @app.command("list")
 def list_(
     kind: Annotated[

@@ -17,6 +17,8 @@ from phenolens.evaluate.metric import Probabilities, Truth
 GROUP = ["experiment", "scheme", "target", "model"]
 HOLDOUT = "holdout"
 LEAVE_ONE_SITE_OUT = "leave_one_site_out"
+EXTERNAL = "external"
+"""The scheme of a stored model's predictions on a cohort that it never saw."""
 _ARRAYS = ("truth", "p", "patient", "unit_id", "site")
 
 
