@@ -78,13 +78,11 @@ def test_tiles_or_slides_split_over_folds_are_an_error(tmp_path: Path) -> None:
 
 def test_pooled_scores_of_a_dummy_are_shown_beside_the_mean_over_folds(tmp_path: Path) -> None:
     table, splits = honest()
-    rate = table.groupby("fold")["truth"].transform(lambda t: (t == "mut").mean())
     rng = np.random.default_rng(1)
     flip = table["fold"].map({0: 0.9, 1: 0.9, 2: 0.1, 3: 0.1, 4: 0.5})
     label = np.where(rng.random(len(table)) < flip, "mut", "wt")
     p = np.clip(flip + rng.normal(0, 0.02, len(table)), 0, 1)
     made = run(tmp_path, table.assign(truth=label, p_mut=p, p_wt=1 - p), splits)
-    assert rate.between(0.4, 0.6).all()
     assert rules(made)["pooling-inflates"] == "warning"
 
 

@@ -1,7 +1,7 @@
 """The audit of results made elsewhere: what a predictions table and a split table tell of how they were made.
 
-It cannot refit anything. It sees overlap, tests on trained patients, pooled scores, calibration, sites and subgroups too
-small to be told; what it cannot see is said.
+It cannot refit anything. It sees overlap, tests on trained patients, pooled scores, calibration, sites and subgroups
+too small to be told; what it cannot see is said.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def audit_elsewhere(
     parts = None if splits is None else read_parts(splits)
     table = estimates(given.predictions)
     found = [*_overlap(parts), *_tested(given, parts), *_rows(given), *_pooled(given, table), *_floors(table)]
-    found += _known(given, parts)
+    found += _known(parts)
     order = ("error", "warning", "note")
     findings = tuple(sorted(found, key=lambda f: order.index(f.severity)))
     made = Elsewhere(findings=findings, estimates=table, lines=tuple(_lines(given, table, findings)))
@@ -122,10 +122,9 @@ def _tested(given: Given, parts: pd.DataFrame | None) -> list[Finding]:
     stray = asked.merge(parts[keys].drop_duplicates(), on=keys, how="left", indicator="seen")
     strangers = sorted(set(stray["patient"][stray["seen"] == "left_only"]))
     if strangers:
-        what = f"{counted(len(strangers), 'patient')} predicted whom the split table does not name: {listed(strangers)}"
-        found.append(
-            _finding("not-in-splits", "warning", what, "give the splits these results were made on", strangers)
-        )
+        what = f"{counted(len(strangers), 'patient')} predicted, not named in the splits: {listed(strangers)}"
+        todo = "give the splits these results were made on"
+        found.append(_finding("not-in-splits", "warning", what, todo, strangers))
     return found
 
 
@@ -161,9 +160,7 @@ def _pooled(given: Given, table: pd.DataFrame) -> list[Finding]:
         fold_mean = float(mine["value"].iloc[0]) if len(mine) else float("nan")
         if row["value"] - fold_mean > _POOLING:
             who = row["subgroup"].removeprefix("class=")
-            what = (
-                f"{row['model']}: AUC of {who} {row['value']:.3f} when folds are pooled, {fold_mean:.3f} within folds"
-            )
+            what = f"{row['model']}: AUC of {who} {row['value']:.3f} with folds pooled, {fold_mean:.3f} within folds"
             todo = "report the mean over folds with its interval: pooling compares scores of different models"
             inflates = "pooled leave-one-out gives a dummy AUC 1.00; pooled sites 0.39 where 0.48 is within site"
             found.append(_finding("pooling-inflates", "warning", what, todo, inflates=inflates))
@@ -175,13 +172,12 @@ def _floors(table: pd.DataFrame) -> list[Finding]:
     names = sorted(set(rows["subgroup"].str.replace(";", " of ")))
     if not names:
         return []
-    what = (
-        f"AUC not estimable in {counted(len(names), 'subgroup')} ({listed(names)}): under 10 patients with or without"
-    )
+    shown = f"{counted(len(names), 'subgroup')} ({listed(names)})"
+    what = f"AUC not estimable in {shown}: under 10 patients with or without"
     return [_finding("under-floor", "note", what, "give counts there, no AUC")]
 
 
-def _known(given: Given, parts: pd.DataFrame | None) -> list[Finding]:
+def _known(parts: pd.DataFrame | None) -> list[Finding]:
     """What these tables cannot tell."""
     unseen = "features, selection, tuning and duplicates"
     what = f"{unseen} are not in these tables: whether anything was fitted outside the fold cannot be seen"
@@ -200,8 +196,8 @@ def _lines(given: Given, table: pd.DataFrame, findings: Sequence[Finding]) -> li
     t = given.predictions.table
     read = ", ".join(f"{name} from {column}" for name, column in given.taken.items() if name != column)
     lines = [
-        f"{t['patient'].nunique()} patients, {len(given.predictions.classes)} classes, {t['model'].nunique()} model(s), "
-        f"{t['fold'].nunique()} fold(s)" + (f"; read as: {read}" if read else "")
+        f"{t['patient'].nunique()} patients, {len(given.predictions.classes)} classes, models: "
+        f"{', '.join(sorted(set(t['model'])))}; folds: {t['fold'].nunique()}" + (f"; read as: {read}" if read else "")
     ]
     for row in table[(table["metric"] == "auc") & table["subgroup"].str.startswith("class=")].to_dict("records"):
         if ";" not in row["subgroup"]:
