@@ -163,14 +163,26 @@ def report(
 
 @app.command()
 def audit(
-    folder: Folder,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of the study; none with --predictions.")] = None,
     permutations: Annotated[int | None, typer.Option(min=199, help="Label permutations; default: the study's.")] = None,
     refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Results made elsewhere: patient, truth, a probability a class, fold, site …")
+    ] = None,
+    splits: Annotated[Path | None, typer.Option(help="Their splits: patient, fold, part (train, tune, test).")] = None,
+    truth: Annotated[str | None, typer.Option(help="Column of --predictions with the label.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Class that a single score is of.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and estimates.csv of --predictions.")] = None,
     pseudonyms: Pseudonyms = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Ask whether chance explains the result: the models are refitted on permuted labels."""
+    """Ask whether the result could be an artefact: of a study that was run, or of results made elsewhere."""
+    if predictions is not None:
+        _audit_elsewhere(predictions, splits, truth, positive, out)
+        return
+    if folder is None:
+        raise StudyError("no study", expected="the folder of a study, or --predictions", todo="phenolens audit --help")
     from phenolens.audit.study import audit_study
     from phenolens.report.build import build
 
@@ -202,6 +214,23 @@ def predict(
         typer.echo(line)
     if rows.refused:
         raise typer.Exit(2)
+
+
+@app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the external cohort: a study.yaml that names its tables.")],
+    pseudonyms: Pseudonyms = False,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a stored model on an external labelled cohort: the whole evaluation, and nothing refitted."""
+    from phenolens.report.build import build
+    from phenolens.validate import validate_model
+
+    for line in validate_model(model, folder, workers=workers, progress=_progress(quiet)):
+        typer.echo(line)
+    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
 
 
 @app.command("list")
@@ -249,6 +278,18 @@ def doctor() -> None:
 
     for line in examine():
         typer.echo(line)
+
+
+def _audit_elsewhere(
+    predictions: Path, splits: Path | None, truth: str | None, positive: str | None, out: Path | None
+) -> None:
+    from phenolens.audit.elsewhere import audit_elsewhere
+
+    made = audit_elsewhere(predictions, splits, truth=truth, positive=positive, out=out)
+    for line in made.lines:
+        typer.echo(line)
+    if made.failed:
+        raise typer.Exit(2)
 
 
 def _progress(quiet: bool) -> Progress:

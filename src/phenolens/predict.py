@@ -30,7 +30,7 @@ from phenolens.slides.region import RegionSettings
 from phenolens.slides.stain import stain_check
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import write_csv
-from phenolens.study import FILE
+from phenolens.steps.stored_setting import study_folder
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,6 @@ def _placed(params: dict[str, Any], base: Path) -> dict[str, Any]:
     """The encoder's parameters with its weight file found from the study's folder, as study.yaml names it."""
     weights = params.get("weights")
     return {**params, "weights": str((base / weights).resolve())} if isinstance(weights, str) else params
-
-
-def study_folder(model: Path) -> Path:
-    """The study that a model of results/models/NAME/final belongs to, where a lab's own plug-ins lie; else MODEL."""
-    parents = model.resolve().parents
-    return parents[3] if len(parents) > 3 and (parents[3] / FILE).exists() else model
 
 
 def predict_images(

@@ -30,7 +30,7 @@ from phenolens.sections import (
     ValidationSection,
 )
 from phenolens.study_masks import mask_faults
-from phenolens.studyfile import Fault, Place, faults_of, parse, refusal
+from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refusal
 
 FILE = "study.yaml"
 SCHEMA = "study.schema.json"
@@ -103,8 +103,12 @@ class Study(Section):
         return [Choice("model", *_named(entry), self._folder) for entry in self.models]
 
     @classmethod
-    def load(cls, folder: Path | str) -> Study:
-        """Read and check `study.yaml` of a folder (or the file itself); raises StudyError with all faults."""
+    def load(cls, folder: Path | str, *, given: Mapping[str, Any] | None = None) -> Study:
+        """Read and check `study.yaml` of a folder (or the file itself); raises StudyError with all faults.
+
+        `given` are sections that stand fast: what the file leaves out is taken from them, and what it says otherwise is
+        a fault.
+        """
         path = Path(folder)
         path = path if path.suffix in (".yaml", ".yml") else path / FILE
         if not path.exists():
@@ -116,9 +120,10 @@ class Study(Section):
             )
         text = path.read_text("utf-8-sig")
         lines, raw = parse(text, path)
-        faults = faults_of(cls, raw)
+        whole, faults = completed(raw, given or {})
+        faults += faults_of(cls, whole)
         if not faults:
-            study = cls.model_validate(raw)
+            study = cls.model_validate(whole)
             study._folder = path.parent.resolve()
             faults = _impossible(study)
             if not faults:

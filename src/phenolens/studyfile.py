@@ -58,6 +58,22 @@ def _walk(node: yaml.Node | None, place: Place, lines: dict[Place, int], path: P
             _walk(value, (*place, i), lines, path)
 
 
+def completed(raw: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """The content with what `given` adds, and a fault for each value that says otherwise than `given`."""
+    whole, faults = dict(raw), list[Fault]()
+    for key, value in given.items():
+        own = raw.get(key)
+        if key not in raw:
+            whole[key] = value
+        elif isinstance(value, Mapping) and isinstance(own, Mapping):
+            merged, more = completed(own, value)
+            whole[key] = merged
+            faults += [((key, *place), found, expected, todo) for place, found, expected, todo in more]
+        elif own != value:
+            faults.append(((key,), f"{key}: {own!r}", f"{value!r}, as the model was made with", f"remove {key}"))
+    return whole, faults
+
+
 def faults_of(model: type[BaseModel], raw: Mapping[str, Any]) -> list[Fault]:
     """What the model refuses in the content, each place once."""
     try:

@@ -18,7 +18,8 @@ class Tables:
 
     images is None where features come from a table and there is nothing to open. lesions is needed where the unit is
     the lesion, and read only then. timepoint says which scans are predicted from, BASELINE when None. kind is that of
-    images whose row names none: "slide" when None.
+    images whose row names none: "slide" when None. every_class says that each of `classes` must be there; an external
+    cohort may lack one.
     """
 
     patients: Path
@@ -30,3 +31,4 @@ class Tables:
     lesions: Path | None = None
     timepoint: str | None = None
     kind: Literal["slide", "scan"] | None = None
+    every_class: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from phenolens.cohort.asked import Tables
 from phenolens.cohort.columns import check_columns, check_ids, check_near_ids
 from phenolens.cohort.expression import select, unseen
 from phenolens.cohort.faults import Log, counted, did_you_mean, listed, place, rows_of
@@ -88,8 +89,9 @@ def with_sites(patients: pd.DataFrame, sheet: Sheet, images: pd.DataFrame, log: 
     return patients.assign(site=own.fillna(UNKNOWN))
 
 
-def check_classes(values: pd.Series[str], sheet: Sheet, target: str, classes: tuple[str, ...], log: Log) -> None:
+def check_classes(values: pd.Series[str], sheet: Sheet, tables: Tables, log: Log) -> None:
     """Report labels outside the declared classes, declared classes nobody has, and classes alike but for writing."""
+    target, classes = tables.target, tables.classes
     present = sorted(set(values))
     if classes and not present:
         todo = f"fill the column {target} with {listed(classes)}"
@@ -105,7 +107,7 @@ def check_classes(values: pd.Series[str], sheet: Sheet, target: str, classes: tu
             where=place(sheet.name, rows, target),
         )
     for name in classes:
-        if name not in present:
+        if name not in present and tables.every_class:
             log.fault(
                 f"no {target} {name!r}",
                 expected=f"at least one row of each class of task.classes ({listed(classes)})",

@@ -209,19 +209,19 @@ def _labelled(
     assert sheet is not None
     if unit == "patient":
         patients = labelled(patients, sheet, target, log, noun="patient")
-        check_classes(patients[target].map(as_text), sheet, target, tables.classes, log)
+        check_classes(patients[target].map(as_text), sheet, tables, log)
         kept = set(patients["patient"])
         return patients, None if images is None else images[images["patient"].isin(kept)], None
     if unit == "image":
         assert images is not None
         shown = at_timepoint(images, tables)
         with_label = labelled(shown, sheet, target, log, noun="image")
-        check_classes(with_label[target].map(as_text), sheet, target, tables.classes, log)
+        check_classes(with_label[target].map(as_text), sheet, tables, log)
         return patients, images.drop(index=shown.index.difference(with_label.index)), None
     assert spots is not None
     named = spots.assign(lesion=spots["patient"] + "/" + spots["lesion"])
     spots = spots.loc[labelled(named, sheet, target, log, noun="lesion").index]
-    check_classes(spots[target].map(as_text), sheet, target, tables.classes, log)
+    check_classes(spots[target].map(as_text), sheet, tables, log)
     now = spots if images is None else current(spots, images, tables)
     return without_lesion(patients, now, sheets.people, sheet, log), images, spots
 

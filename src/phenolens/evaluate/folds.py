@@ -20,6 +20,8 @@ from phenolens.evaluate.metric import Probabilities, Truth, floor_of, single_of,
 GROUP = ["experiment", "scheme", "target", "model"]
 HOLDOUT = "holdout"
 LEAVE_ONE_SITE_OUT = "leave_one_site_out"
+EXTERNAL = "external"
+"""The scheme of a stored model's predictions on a cohort that it never saw."""
 Told = tuple[Interval | None, float | None]
 """The interval and the variance of a value on one test set."""
 

@@ -128,7 +128,9 @@ def run_fold(
     unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
     tables = [
         _flagged(
-            _table(part, parts[part], _predict(fitted, parts[part], task, name), task, split, name, unit), fitted, held
+            prediction_rows(part, parts[part], _predict(fitted, parts[part], task, name), task, split, name, unit),
+            fitted,
+            held,
         )
         for part, held in parts.items()
         if part != "train"
@@ -298,9 +300,10 @@ def _site(example: Example) -> str:
     return str(example.covariates.get("site", "unknown"))
 
 
-def _table(
+def prediction_rows(
     part: str, examples: Sequence[Example], p: Probabilities, task: Task, split: Split, name: str, unit: str
 ) -> pd.DataFrame:
+    """The rows of the predictions table of one part: keys, site, split hash, truth and predictions (n, columns)."""
     keys = ("main", split.scheme, task.target, name, split.repeat, split.fold, part)
     rows = [
         (*keys, e.patient, unit, e.unit_id, _site(e), split.hash, *task.facts(e), *row)

@@ -116,6 +116,7 @@ def _results(record: Record, names: naming.Names) -> dict[str, Any]:
         "further": further,
         "holdout": holdout,
         "comparison": tables.comparison(record),
+        "readers": tables.reader_table(record, names),
     }
 
 

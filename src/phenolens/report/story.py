@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.evaluate.curves import confusion
-from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
+from phenolens.evaluate.folds import EXTERNAL, HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.report import words
 from phenolens.report.baselines import size_alone
 from phenolens.report.names import Names
@@ -51,7 +51,11 @@ def answer(record: Record, names: Names) -> list[str]:
         f"{words.count(n['patients'], 'patient')} from {where}{of}, with {models}. "
         f"The models were tested by {words.scheme(record.main, study['validation'])}"
     )
-    first += "." if record.main == HOLDOUT else ": every prediction counted here is of a patient the model never saw."
+    first += (
+        "."
+        if record.main in (HOLDOUT, EXTERNAL)
+        else ": every prediction counted here is of a patient the model never saw."
+    )
     return [first, *_results(record, names)]
 
 
@@ -95,7 +99,7 @@ def _results(record: Record, names: Names) -> list[str]:
     said.append(f"{words.metric(name)[:1].upper()}{words.metric(name)[1:]}, with its interval: {'; '.join(told)}.")
     said.append(f"It is {meaning}{without}." if meaning else "")
     said += [_elsewhere(record, scheme) for scheme in (LEAVE_ONE_SITE_OUT, HOLDOUT) if scheme != record.main]
-    if not record.tests:
+    if not record.tests and record.main != EXTERNAL:
         said.append("Not audited: run phenolens audit to learn whether chance explains this result.")
     return [s for s in said if s]
 
@@ -172,7 +176,9 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
         said.append(("warning", text))
     said += _too_good(record)
     said += size_alone(record)
-    if n["n_sites"] < 3:
+    if record.main == EXTERNAL:
+        said += _external(record)
+    elif n["n_sites"] < 3:
         found = words.count(n["n_sites"], "site") if n["n_sites"] else "no known site"
         said.append(
             ("warning", f"No external evidence: {found}. Whether the result holds in another hospital is unknown.")
@@ -189,10 +195,19 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
     missing = not_estimable(record)
     if missing:
         said.append(("note", missing))
-    if not record.tests:
+    if not record.tests and record.main != EXTERNAL:
         said.append(("note", "Not audited: no permutation test was run (phenolens audit)."))
     rank = ("error", "warning", "note")
     return [{"severity": s, "text": t} for s, t in sorted(dict.fromkeys(said), key=lambda pair: rank.index(pair[0]))]
+
+
+def _external(record: Record) -> list[tuple[str, str]]:
+    """What stands on an external cohort: which model it was, and how many of its units it could not take."""
+    origin = record.manifest.get("external", {})
+    trained = words.count(int(origin.get("training_patients", 0)), "patient")
+    text = f"The model {origin.get('model', '')} (fit {origin.get('key', '')[:12]}) was made from {trained}, none of "
+    text += "them in this cohort by id; whether one person stands in both under two ids cannot be seen from ids."
+    return [("note", text)]
 
 
 def _too_good(record: Record) -> list[tuple[str, str]]:
@@ -266,7 +281,7 @@ def limits_(record: Record, names: Names) -> dict[str, list[str]]:
     if HOLDOUT in record.schemes:
         can.append("The locked holdout was kept out of every fit; it is evidence for as long as it is read once.")
     cannot = []
-    if n["n_sites"] < 3:
+    if n["n_sites"] < 3 and record.main != EXTERNAL:
         cannot.append(
             "How the models would do in another hospital, on another scanner, with another staining or protocol."
         )
@@ -276,7 +291,8 @@ def limits_(record: Record, names: Names) -> dict[str, list[str]]:
         "relevant; attention is not evidence, and a map that is not better than random says nothing."
     )
     if not record.tests:
-        cannot.append("Whether chance explains the result: the study was not audited.")
+        if record.main != EXTERNAL:
+            cannot.append("Whether chance explains the result: the study was not audited.")
     else:
         cannot.append(
             "The audit cannot see leaks in the data, such as one patient under two ids or a label made from the images."

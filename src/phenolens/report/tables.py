@@ -182,6 +182,36 @@ def class_table(record: Record, scheme: str, names: Names) -> Table | None:
     return table
 
 
+def reader_table(record: Record, names: Names) -> Table | None:
+    """Readers beside models on the same patients; None where no reader was named."""
+    rows = record.more.get("readers")
+    if rows is None or rows.empty:
+        return None
+    rows = rows[rows["scheme"] == record.main]
+    head = ["reader", "model", "share of right calls", "reader", "model", "difference", "p", "patients"]
+    table = Table("Readers beside the models, on the same patients", head)
+    for row in rows.to_dict("records"):
+        what = "all" if row["measure"] == "accuracy" else f"of {row['class']}"
+        if pd.isna(row["difference"]):
+            cells = [plain(names.text(str(row["note"]))), plain(""), plain(""), plain("")]
+        else:
+            spread = words.limits(row["reader_low"], row["reader_high"])
+            apart = words.limits(row["low"], row["high"])
+            cells = [
+                Cell(words.number(row["reader_value"]), spread),
+                Cell(words.number(row["model_value"])),
+                Cell(words.number(row["difference"]), apart),
+                Cell(words.p_value(row["p"])),
+            ]
+        first = [label(names.text(str(row["reader"]))), plain(str(row["model"])), plain(what)]
+        table.rows.append([*first, *cells, Cell(f"{int(row['n_patients']):,}")])
+    table.words = (
+        "Model minus reader: above 0 the model was right more often. Limits are 95%, of the difference by resampling "
+        "patients; p is the exact McNemar test."
+    )
+    return table
+
+
 def site_table(record: Record, scheme: str, names: Names) -> Table | None:
     """Every site on its own, a row a site and model; leave-one-site-out ends with the mean over sites."""
     rows = record.estimates

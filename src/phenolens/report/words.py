@@ -97,6 +97,7 @@ def scheme(name: str, validation: Mapping[str, Any]) -> str:
         "one_patient_per_class": f"cross-validation with one patient of each class in a test set{again}",
         "file": "cross-validation on the splits of the study's own file",
         "holdout": "locked holdout",
+        "external": "a stored model on another cohort, nothing refitted",
     }.get(name, name.replace("_", " "))
 
 

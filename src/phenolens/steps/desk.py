@@ -24,11 +24,12 @@ from phenolens.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Desk:
-    """A study being worked on."""
+    """A study being worked on; `every_class` says that its cohort must hold each class it names."""
 
     study: Study
     workers: int | None
     progress: Progress
+    every_class: bool = True
 
     @property
     def root(self) -> Path:
@@ -58,6 +59,7 @@ class Desk:
             unit=study.task.unit,
             where=study.where,
             classes=study.task.classes,
+            every_class=self.every_class,
         )
 
     @property

@@ -17,11 +17,13 @@ from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import Example, Finding, Part, Split
+from phenolens.evaluate.readers import readers
 from phenolens.evaluate.score import estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, write_csv
+from phenolens.steps.readers import with_readers
 from phenolens.steps.states import States
 
 
@@ -107,15 +109,30 @@ def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
     if not tables:
         raise ModelError("no predictions", expected="at least one split", todo="check the validation section")
     whole = pd.concat(tables, ignore_index=True).sort_values(list(PREDICTION_KEYS), ignore_index=True)
-    predictions = Predictions(table=whole, classes=ready.classes)
+    whole = with_columns(desk, ready, whole)
     write_csv(desk.results / "predictions.csv", whole)
-    return predictions
+    return predictions_of(ready, whole)
+
+
+def predictions_of(ready: Ready, table: pd.DataFrame) -> Predictions:
+    """The table as the type that evaluation reads."""
+    return Predictions(table=table, classes=ready.classes)
+
+
+def with_columns(desk: Desk, ready: Ready, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what the study says of each patient beside the prediction: the calls of readers, `r_NAME`."""
+    return with_readers(table, ready.cohort.patients, desk.study.readers, ready.classes)
 
 
 def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
-    """Estimates with intervals, written to results/estimates.csv."""
+    """Estimates with intervals, written to results/estimates.csv; readers beside models to results/readers.csv."""
     table = estimates(predictions)
     write_csv(desk.results / "estimates.csv", table)
+    beside = readers(predictions)
+    if len(beside):
+        write_csv(desk.results / "readers.csv", beside)
+    else:
+        (desk.results / "readers.csv").unlink(missing_ok=True)
     return table
 
 

@@ -1,4 +1,4 @@
-"""How the features of a stored model of scans were made, from its config."""
+"""How the features of a stored model were made, from its config."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from phenolens.core.registry import Choice
 from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
+from phenolens.study import FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +44,9 @@ def scan_setting(config: Mapping[str, Any], base: Path) -> ScanSetting:
 
 def _tuples(given: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+
+
+def study_folder(model: Path) -> Path:
+    """The study that a model of results/models/NAME/final belongs to, where a lab's own plug-ins lie; else MODEL."""
+    parents = model.resolve().parents
+    return parents[3] if len(parents) > 3 and (parents[3] / FILE).exists() else model
