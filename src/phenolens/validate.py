@@ -70,7 +70,8 @@ def given_by(stored: Stored, base: Path) -> dict[str, Any]:
     given["task"] = {"kind": task["name"], "unit": context["unit"], **asked}
     choice = stored.config["model"]["choice"]
     given["models"] = [{_placed_plugin(choice["name"], base): choice["parameters"]}]
-    return _plain(given)
+    plain: dict[str, Any] = _plain(given)
+    return plain
 
 
 def _placed(params: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ def _measured(model: _Flags, reader: _Flags, patient: npt.NDArray[np.int64], see
     low, high = wilson(int(reader.sum()), len(reader))
     difference = model.astype(float) - reader
 
-    def statistic(rows: npt.NDArray[np.intp]) -> dict[str, float]:
+    def statistic(rows: npt.NDArray[np.intp]) -> dict[Hashable, float]:
         return {"difference": float(difference[rows].mean())}
 
     drawn = patient_bootstrap(statistic, patient, seed=int(key_of(["readers", *seed]), 16) % 2**63)["difference"]
