@@ -71,8 +71,13 @@ def outcomes(table: pd.DataFrame, record: Record) -> str:
 
 def settings(given: Mapping[str, Any], names: Names) -> str:
     """The settings that are set, as `name value`, comma between."""
-    told = [f"{k.replace('_', ' ')} {shown(v)}" for k, v in given.items() if v not in (None, "", [], {}, ())]
-    return names.text(", ".join(told))
+    return names.text(", ".join(_setting(k, v) for k, v in given.items() if v not in (None, "", [], {}, ())))
+
+
+def _setting(name: str, value: Any) -> str:
+    inner = isinstance(value, Mapping)
+    told = " and ".join(_setting(str(k), v) for k, v in value.items()) if inner else shown(value)
+    return f"{name.replace('_', ' ')} {told}"
 
 
 def models(record: Record) -> list[str]:

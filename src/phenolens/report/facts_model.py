@@ -95,7 +95,9 @@ def modelling(record: Record) -> Fact | None:
     """The models, in the words of their plug-ins."""
     known, told = set(MODELS.names()), []
     for one in asked_models(record):
-        what = MODELS.plugin(one["name"])[0].summary if one["name"] in known else "a model of the study's own"
+        what = (
+            MODELS.plugin(one["name"])[0].summary.rstrip(".") if one["name"] in known else "a model of the study's own"
+        )
         told.append(f"{one['name']}: {what} (version {one.get('version', '')})")
     inner = section(record, "validation").get("tune")
     told.append(

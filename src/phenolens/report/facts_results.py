@@ -194,7 +194,7 @@ def explanations(record: Record) -> Fact | None:
     return Fact(text=joined(told), where="results/maps/index.json, results/coefficients.csv") if told else None
 
 
-def _pairs(record: Record) -> pd.DataFrame:
+def pairs(record: Record) -> pd.DataFrame:
     """Every pair of models in the main scheme; empty where they cannot be compared."""
     metric = headline(record, _main(record))
     if not _classifies(record) or len(models(record)) < 2 or not metric:
@@ -205,10 +205,10 @@ def _pairs(record: Record) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _against(record: Record, chosen: list[str]) -> Fact | None:
+def _against(compared: pd.DataFrame, chosen: list[str]) -> Fact | None:
     """Every other model against the chosen ones, with the interval of the difference and Holm's p."""
     told = []
-    for row in _pairs(record).to_dict("records"):
+    for row in compared.to_dict("records"):
         if (row["model_a"] in chosen) != (row["model_b"] in chosen) and pd.notna(row["difference"]):
             limits = words.limits(row["low"], row["high"]) or "no interval"
             value = f"{words.number(row['difference'])} ({limits}), p {words.p_value(row['p_holm'])} after Holm"
@@ -216,17 +216,17 @@ def _against(record: Record, chosen: list[str]) -> Fact | None:
     return Fact(text=joined(told), where=PREDICTIONS) if told else None
 
 
-def beyond_size(record: Record) -> Fact | None:
+def beyond_size(record: Record, compared: pd.DataFrame) -> Fact | None:
     """Every model against those that know the size alone."""
     known = set(MODELS.names())
     size = [m for m in models(record) if m in known and getattr(MODELS.plugin(m)[0], "baseline", False)]
-    return _against(record, size) if size else None
+    return _against(compared, size) if size else None
 
 
-def simple_model(record: Record) -> Fact | None:
+def simple_model(record: Record, compared: pd.DataFrame) -> Fact | None:
     """Every model against a linear one."""
     simple = [m for m in models(record) if m in _SIMPLE]
-    return _against(record, simple) if simple else None
+    return _against(compared, simple) if simple else None
 
 
 def mask_agreement(record: Record) -> Fact | None:
@@ -257,7 +257,8 @@ def limits(record: Record, names: Names) -> Fact | None:
     """What the numbers cannot say."""
     if not _classifies(record):
         return None
-    return Fact(text=joined(story.limits_(record, names)["cannot"]), where="report, the last section")
+    told = f"What the numbers cannot say: {joined(story.limits_(record, names)['cannot'])}"
+    return Fact(text=told, where="report, What the numbers can and cannot say")
 
 
 FACTS: Mapping[str, Callable[[Record], Fact | None]] = {
@@ -268,8 +269,6 @@ FACTS: Mapping[str, Callable[[Record], Fact | None]] = {
     "calibration": calibration,
     "failures": failures,
     "explanations": explanations,
-    "beyond_size": beyond_size,
-    "simple_model": simple_model,
     "mask_agreement": mask_agreement,
     "readers": readers,
 }
@@ -279,3 +278,8 @@ NAMED: Mapping[str, Callable[[Record, Names], Fact | None]] = {
     "limits": limits,
 }
 """Facts that may hold names of patients, sites or files."""
+COMPARED: Mapping[str, Callable[[Record, pd.DataFrame], Fact | None]] = {
+    "beyond_size": beyond_size,
+    "simple_model": simple_model,
+}
+"""Facts of how models differ, from `pairs`, which is slow and so computed once."""
