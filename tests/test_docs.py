@@ -23,7 +23,7 @@ from phenolens.scans.quality import ScanQualitySettings
 from phenolens.study import Study
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("docs/scans.md", "docs/models.md", "docs/radiomics.md", "docs/segmentation.md")
+GUIDES = ("docs/scans.md", "docs/models.md", "docs/radiomics.md", "docs/segmentation.md", "docs/evidence.md")
 PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md", *GUIDES)
 BASE: dict[str, Any] = {
     "study": "shown",

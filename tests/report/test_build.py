@@ -16,7 +16,7 @@ from phenolens.report import views
 from phenolens.report.build import build
 from tests.report.reportdata import write_study
 
-SECTIONS = ("answer", "cohort", "results", "figures", "maps", "slides", "audit", "settings", "limits")
+SECTIONS = ("answer", "cohort", "results", "figures", "maps", "slides", "audit", "settings", "limits", "card")
 
 
 def words_of(page: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from phenolens.core.store import write_text
 from phenolens.evaluate.curves import CALIBRATION_NOTE, CONFUSION_NOTE, ROC_NOTE
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
-from phenolens.report import audit, cohort, evidence, masks, settings, story, tables, views, words
+from phenolens.report import audit, card, card_files, cohort, evidence, masks, settings, story, tables, views, words
 from phenolens.report import names as naming
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
@@ -30,15 +31,17 @@ def build(folder: Path | str, *, pseudonyms: bool = False) -> Path:
     """
     record = read(Path(folder))
     names = naming.make(record, pseudonyms=pseudonyms)
-    page = render(record, names)
+    evidence_record = card.gather(record, names)
+    page = render(record, names, card_files.view(evidence_record, record))
     names.refuse_leaks(page)
+    card_files.write(evidence_record, record, names)
     path = Path(folder) / "report.html"
     write_text(path, page)
     return path
 
 
-def render(record: Record, names: naming.Names) -> str:
-    """The page as text."""
+def render(record: Record, names: naming.Names, evidence_record: Mapping[str, Any]) -> str:
+    """The page as text, with the evidence record as its last section."""
     environment = Environment(
         loader=PackageLoader("phenolens.report", ""),
         autoescape=True,
@@ -47,8 +50,10 @@ def render(record: Record, names: naming.Names) -> str:
         lstrip_blocks=True,
     )
     if record.finds_masks:
-        return environment.get_template("masks.html").render(**masks.content(record, names)) + "\n"
-    return environment.get_template("page.html").render(**content(record, names)) + "\n"
+        return (
+            environment.get_template("masks.html").render(**masks.content(record, names), card=evidence_record) + "\n"
+        )
+    return environment.get_template("page.html").render(**content(record, names), card=evidence_record) + "\n"
 
 
 def content(record: Record, names: naming.Names) -> dict[str, Any]:

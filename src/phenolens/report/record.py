@@ -14,6 +14,7 @@ from phenolens.core.errors import StudyError
 from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.store import fingerprint
 from phenolens.evaluate.folds import HOLDOUT
+from phenolens.report.seal import refuse_edited
 
 _WORDS = (
     *("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format", "sequence"),
@@ -114,9 +115,10 @@ def model_name(name: str) -> str:
 
 
 def read(folder: Path) -> Record:
-    """Read a finished run. Raises StudyError naming the file that is missing or cannot be read."""
+    """Read a finished run. Raises StudyError naming the file that is missing, cannot be read or was edited."""
     results = folder / "results"
     manifest = _json(results / "manifest.json", folder)
+    refuse_edited(folder, manifest)
     classes = tuple(map(str, manifest.get("classes", ())))
     finds = _finds(manifest)
     table = _no_predictions() if finds else _csv(results / "predictions.csv", folder, _KEYS)

@@ -101,8 +101,12 @@ class Desk:
                 left.unlink(missing_ok=True)
 
     def reopen(self) -> None:
-        """Results are about to be rewritten: the manifest, without which there is no report, comes back at the end."""
-        (self.results / "manifest.json").unlink(missing_ok=True)
+        """Results are about to be rewritten: the manifest, without which there is no report, comes back at the end.
+
+        The evidence record of the old results goes with it.
+        """
+        for name in ("manifest.json", "card.json", "checklists.csv", "card.md"):
+            (self.results / name).unlink(missing_ok=True)
 
     def relative(self, path: Path) -> str:
         """A path as it is written in results: relative to the study's folder."""

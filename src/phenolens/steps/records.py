@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from phenolens.core.store import key_of, write_json
+from phenolens.core.store import fingerprint, key_of, write_json
 from phenolens.core.types import Finding, Split
 from phenolens.steps.context import devices_of
 from phenolens.steps.desk import Desk, Ready, write_csv
@@ -24,6 +24,11 @@ _UNUSED = {
     "table": {"region", "tiles", "quality", "scan"},
 }
 """Sections that a study of each kind does not use."""
+_SEALED = (
+    *("splits.csv", "predictions.csv", "estimates.csv", "segmentation.csv", "images.csv", "quarantine.csv"),
+    *("findings.json", "cohort.json"),
+)
+"""The results whose fingerprints the manifest holds, so that the report can tell an edited one."""
 _VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch")
 _VERSIONED_OF = {"slide": ("openslide-python",), "scan": ("SimpleITK", "pydicom", "numba", "monai")}
 
@@ -156,6 +161,9 @@ def write_manifest(
             "versions": {name: version(name) for name in (*_VERSIONED, *_VERSIONED_OF.get(study.reads, ()))}
             | {"python": platform.python_version()},
             "machine": {"system": platform.system(), "threads_per_worker": 1, "devices": devices_of(desk)},
+            "fingerprints": {
+                name: fingerprint(desk.results / name) for name in _SEALED if (desk.results / name).exists()
+            },
             **(more or {}),
         },
     )
