@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
+from phenolens.core.errors import ModelError, PluginError
 from phenolens.core.registry import METRICS
 from phenolens.evaluate.metric import NotEstimable, bounds_of, midranks, rank_auc
 
@@ -17,7 +18,8 @@ CLASSES = ("A", "B", "C")
 
 def _numbers(metric, truth, p):
     value = metric.compute(truth, p, CLASSES)
-    return np.array(list(value.values()) if isinstance(value, dict) else [value])
+    parts = list(value.values()) if isinstance(value, dict) else [value]
+    return np.array([float("nan") if isinstance(x, NotEstimable) else x for x in parts])
 
 
 @pytest.mark.parametrize("name", METRICS.names())
@@ -26,16 +28,31 @@ def test_every_metric_declares_itself_and_stays_in_its_bounds(name):
     assert isinstance(metric.version, int)
     assert metric.summary
     assert metric.reads == "probabilities"
-    assert metric.better in ("higher", "lower")
+    assert metric.better in ("higher", "lower", "target")
+    assert (metric.better == "target") == hasattr(metric, "target")
     low, high = bounds_of(metric)
     for seed in range(20):
         truth = np.arange(30) % 3
         values = _numbers(metric, truth, random_p(30, 3, seed, truth, signal=seed / 4))
         assert len(values) == (3 if metric.per_class else 1)
-        assert ((values >= low) & (values <= high)).all()
+        known = values[~np.isnan(values)]
+        assert ((known >= low) & (known <= high)).all()
+        assert len(known) == len(values) or metric.better == "target"
 
 
-@pytest.mark.parametrize("name", METRICS.names())
+@pytest.mark.parametrize("name", [n for n in METRICS.names() if METRICS.create(n).better == "target"])
+def test_every_metric_with_a_target_is_nearer_to_it_for_honest_probabilities(name):
+    metric = METRICS.create(name)
+    honest = random_p(900, 3, 5)
+    truth = (honest.cumsum(1) < np.random.default_rng(6).random((900, 1))).sum(1)
+    lying = honest**3 * np.array([4.0, 1.0, 0.2])
+    lying /= lying.sum(1, keepdims=True)
+    away = [np.abs(_numbers(metric, truth, p) - metric.target) for p in (honest, lying)]
+    assert (away[0] < 0.3).all()
+    assert (away[0] < away[1]).all()
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS.names() if METRICS.create(n).better != "target"])
 def test_every_metric_gets_worse_when_predictions_do(name):
     metric = METRICS.create(name)
     truth = np.arange(90) % 3
@@ -113,6 +130,35 @@ def test_auc_has_no_value_without_a_class_and_names_it():
     with pytest.raises(NotEstimable, match="no patient with C"):
         METRICS.create("macro_auc").compute(truth, random_p(3, 3, 0), CLASSES)
     assert set(METRICS.create("auc").compute(truth, random_p(3, 3, 0), CLASSES)) == {"A", "B"}
+
+
+def test_sensitivity_and_specificity_at_the_most_probable_class_equal_scikit_learn():
+    truth = np.random.default_rng(0).permutation(np.arange(40) % 3)
+    p = random_p(40, 3, 1, truth, signal=0.7)
+    guess = p.argmax(1)
+    found = METRICS.create("sensitivity").compute(truth, p, CLASSES)
+    left = METRICS.create("specificity").compute(truth, p, CLASSES)
+    assert list(found.values()) == pytest.approx(list(oracle.recall_score(truth, guess, average=None)))
+    for i, name in enumerate(CLASSES):
+        assert left[name] == pytest.approx(oracle.recall_score(truth != i, guess != i))
+
+
+def test_sensitivity_at_a_threshold_calls_everyone_from_it_on():
+    truth = np.array([1, 1, 1, 1, 0, 0])
+    p = np.array([0.3, 0.2, 0.9, 0.25, 0.3, 0.1])
+    both = np.column_stack([1 - p, p])
+    params = {"positive": "B", "threshold": 0.3}
+    assert METRICS.create("sensitivity", params).compute(truth, both, ("A", "B")) == {"B": 0.5}
+    assert METRICS.create("specificity", params).compute(truth, both, ("A", "B")) == {"B": 0.5}
+    assert METRICS.create("sensitivity", params).counted(truth, both, ("A", "B"), "B") == (2, 4)
+
+
+def test_a_positive_class_that_is_none_of_the_classes_is_named():
+    metric = METRICS.create("sensitivity", {"positive": "desmoplasic"})
+    with pytest.raises(ModelError, match="desmoplasic"):
+        metric.compute(np.array([0, 1]), random_p(2, 2, 0), ("other", "desmoplastic"))
+    with pytest.raises(PluginError, match="between 0 and 1"):
+        METRICS.create("sensitivity", {"threshold": 1.2})
 
 
 def test_certain_errors_cost_a_finite_log_loss():

@@ -14,6 +14,11 @@ from phenolens.core.errors import ModelError
 from phenolens.core.predictions import Predictions
 from phenolens.evaluate.metric import Probabilities, Truth
 
+ONE_CLASS_EACH = (
+    "every test set holds one class only, so that the shares of the training patients tell the truth of the test "
+    "patients; scores are never pooled over folds"
+)
+"""Why nothing is estimated where `Group.one_class_each` holds."""
 GROUP = ["experiment", "scheme", "target", "model"]
 HOLDOUT = "holdout"
 LEAVE_ONE_SITE_OUT = "leave_one_site_out"
@@ -71,6 +76,25 @@ class Group:
         truth = np.concatenate([fold.truth for fold in self.folds])
         found = [[len(np.unique(patient[truth == i])), len(np.unique(patient[truth != i]))] for i in self._indices]
         return np.array(found, dtype=np.int64).T
+
+    def short_of(self, needed: int, name: str | None = None) -> str:
+        """In words, the counts under `needed` of patients with and without the class `name`, or every class (None);
+        empty where none is."""
+        short = []
+        for part, counts in zip(self.classes, self.patients_with().T.tolist(), strict=True):
+            if name in (None, part):
+                pairs = zip(counts, ("with", "without"), strict=True)
+                short += [f"{n} patients {word} {part}" for n, word in pairs if n < needed]
+        return f"{' and '.join(short)} ({needed} needed)" if short else ""
+
+    @property
+    def one_class_each(self) -> bool:
+        """Whether there are several test sets and each holds one class only, as in leave-one-out.
+
+        The training shares of a fold then tell the truth of its test patients: a dummy that states the rarer class of
+        its training patients would be right every time.
+        """
+        return len(self.folds) > 1 and all(len(np.unique(fold.truth)) == 1 for fold in self.folds)
 
     @property
     def n_patients(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -15,27 +15,42 @@ Probabilities = npt.NDArray[np.float64]
 
 
 class NotEstimable(Exception):  # noqa: N818  (an answer about the data, not a fault of anyone's)
-    """The metric has no value on these units; the text says why and goes into the note of the estimate."""
+    """The metric has no value on these units; the text says why and goes into the note of the estimate.
+
+    `of_folds` is what is said of the folds of a cross-validation that are left out for this reason.
+    """
+
+    def __init__(self, why: str, *, of_folds: str = "a class is missing in their test sets") -> None:
+        super().__init__(why)
+        self.of_folds = of_folds
 
 
 class Metric(Protocol):
     """One file behind the door `metrics`.
 
-    `reads` is what it is computed from ("probabilities"), `better` the good direction, `per_class` whether `compute`
-    gives one number a class. `floor` is how many patients with and without each class an estimate needs at least (0:
-    none); `score` applies it to the patients of the whole scheme, so `compute` only raises where there is no value at
-    all. `bounds` clips intervals. `single` names the interval used on one test set with one unit a patient. A plug-in
-    may leave out the last three: no floor, no bounds, the bootstrap.
+    `reads` is what it is computed from ("probabilities"), `better` the good direction ("target": the nearer to its
+    `target`, the better), `per_class` whether `compute` gives one number a class.
+
+    What a plug-in may leave out: `floor`, how many patients with and without each class an estimate needs (0);
+    `score` applies it to the patients of the whole scheme, so `compute` only raises where there is no value at all.
+    `least`, how many patients each test set needs (0). `advised`, how many patients with and without the class make an
+    estimate more than exploratory (0). `bounds`, which clip intervals. `remark`, what is said beside every estimate.
+    `positive`, the one class of a metric per class that is asked for. `single`, the interval on one test set:
+    "delong", "wilson" (of the counts that its method `counted(truth, p, classes, part)` gives) and "own" (what its
+    method `on_one_set(truth, p, patient, classes, part, seed)` gives: interval and variance, either may be None);
+    "bootstrap" is the default, and stands in for the first two where a patient has several units.
     """
 
     version: ClassVar[int]
     summary: ClassVar[str]
     reads: ClassVar[str]
-    better: ClassVar[Literal["higher", "lower"]]
+    better: ClassVar[Literal["higher", "lower", "target"]]
     per_class: ClassVar[bool]
 
-    def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float | Mapping[str, float]:
-        """The value on the given units, or one a class (only those that have one).
+    def compute(
+        self, truth: Truth, p: Probabilities, classes: Sequence[str]
+    ) -> float | Mapping[str, float | NotEstimable]:
+        """The value on the given units, or one a class; a class without one is left out, or given its reason.
 
         Raises:
             NotEstimable: no value can be computed on these units.
@@ -57,6 +72,29 @@ def bounds_of(metric: Metric) -> tuple[float, float]:
 def single_of(metric: Metric) -> str:
     """The interval for one test set with one unit a patient: "delong", "wilson" or "bootstrap"."""
     return str(getattr(metric, "single", "bootstrap"))
+
+
+def least_of(metric: Metric) -> int:
+    """How many patients each test set needs."""
+    return int(getattr(metric, "least", 0))
+
+
+def advised_of(metric: Metric) -> int:
+    """How many patients with and without a class make an estimate of it more than exploratory."""
+    return int(getattr(metric, "advised", 0))
+
+
+def remark_of(metric: Metric) -> str:
+    """What is said beside every estimate of the metric."""
+    return str(getattr(metric, "remark", ""))
+
+
+def parts_of(metric: Metric, classes: Sequence[str]) -> list[str | None]:
+    """What the metric is asked for: each class or the positive one, or None where it is one number."""
+    if not metric.per_class:
+        return [None]
+    positive = getattr(metric, "positive", None)
+    return [*classes] if positive is None else [str(positive)]
 
 
 def midranks(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -83,6 +121,26 @@ def rank_auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -
     if not m or not n:
         raise NotEstimable("the test set has no patient with, or none without, the class")
     return float((midranks(scores)[positive].sum() - m * (m + 1) / 2) / (m * n))
+
+
+def by_class(
+    of: Callable[[npt.NDArray[np.float64], npt.NDArray[np.bool_]], float],
+    truth: Truth,
+    p: Probabilities,
+    classes: Sequence[str],
+) -> dict[str, float | NotEstimable]:
+    """`of(probability of the class, whether it is the class)` for each class, or the reason why it has no value."""
+    found: dict[str, float | NotEstimable] = {}
+    for i, name in enumerate(classes):
+        positive = truth == i
+        if positive.all() or not positive.any():
+            found[name] = NotEstimable("the test set has no patient with, or none without, the class")
+            continue
+        try:
+            found[name] = of(p[:, i], positive)
+        except NotEstimable as reason:
+            found[name] = reason
+    return found
 
 
 def predicted(p: Probabilities) -> Truth:

@@ -21,7 +21,7 @@ from phenolens.evaluate.score import estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
-from phenolens.steps.desk import Desk, Ready, write_csv
+from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.states import States
 
 
@@ -113,8 +113,9 @@ def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
 
 
 def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
-    """Estimates with intervals, written to results/estimates.csv."""
-    table = estimates(predictions)
+    """Estimates with intervals, written to results/estimates.csv; patients are called at the study's threshold."""
+    called = decision_of(desk.study, predictions.classes)
+    table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
     write_csv(desk.results / "estimates.csv", table)
     return table
 
