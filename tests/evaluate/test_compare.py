@@ -13,7 +13,7 @@ from scipy import stats
 
 from phenolens.core.errors import SplitError
 from phenolens.core.registry import METRICS
-from phenolens.evaluate.compare import benjamini_hochberg, compare, corrected_t, holm
+from phenolens.evaluate.compare import _swapped_at_once, _swapped_each, benjamini_hochberg, compare, corrected_t, holm
 from phenolens.evaluate.folds import groups
 from phenolens.evaluate.interval import delong_pair
 from phenolens.evaluate.score import fold_values
@@ -148,3 +148,15 @@ def test_the_corrected_t_equals_the_one_computed_by_r():
 def test_a_metric_that_is_per_class_is_refused():
     with pytest.raises(ValueError, match="one number a class"):
         compare(cross_validated(20), metric="auc")
+
+
+@pytest.mark.parametrize("classes", [("A", "B"), ("A", "B", "C")])
+def test_swaps_of_the_area_at_once_equal_swaps_one_by_one(classes):
+    a, b = groups(table([cross_validated(60, classes, folds=3, model=m, seed=s).table.assign(fold=f, split_hash="h")
+                         for m, s in (("a", 0), ("b", 1)) for f in (0, 1)], classes))  # fmt: skip
+    for fold in (*a.folds, *b.folds):
+        fold.p.round(1, out=fold.p)
+    metric, patients = METRICS.create("macro_auc"), np.arange(60)
+    coins = np.random.default_rng(0).integers(0, 2, (30, 60)).astype(bool)
+    at_once, each = (swap(a, b, metric, patients, coins) for swap in (_swapped_at_once, _swapped_each))
+    np.testing.assert_allclose(at_once, each, atol=1e-12)

@@ -164,3 +164,19 @@ def test_a_positive_class_that_is_none_of_the_classes_is_named():
 def test_certain_errors_cost_a_finite_log_loss():
     p = np.array([[1.0, 0.0, 0.0]])
     assert METRICS.create("log_loss").compute(np.array([1]), p, CLASSES) == pytest.approx(36.04, abs=0.01)
+
+
+@pytest.mark.parametrize("name", [n for n in METRICS.names() if hasattr(METRICS.create(n), "resampled")])
+def test_resamples_at_once_are_the_values_of_the_repeated_units(name):
+    metric = METRICS.create(name)
+    truth = np.arange(24) % 3
+    p = random_p(24, 3, 7, truth, signal=0.5).round(1)
+    p /= p.sum(1, keepdims=True)
+    counts = np.random.default_rng(2).multinomial(24, np.ones(24) / 24, 60).astype(float)
+    counts[0, truth == 2] = 0
+    for row, value in zip(counts.astype(int), metric.resampled(truth, p, CLASSES, counts), strict=True):
+        drawn = np.repeat(np.arange(24), row)
+        try:
+            assert value == pytest.approx(metric.compute(truth[drawn], p[drawn], CLASSES), abs=1e-12)
+        except NotEstimable:
+            assert np.isnan(value)

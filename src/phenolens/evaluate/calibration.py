@@ -22,7 +22,7 @@ from phenolens.core.store import key_of
 from phenolens.evaluate import interval as limits
 from phenolens.evaluate.folds import GROUP, ONE_CLASS_EACH, Fold, Group, groups, once
 from phenolens.evaluate.logistic import Floats, Logistic, fit
-from phenolens.evaluate.lowess import lowess
+from phenolens.evaluate.lowess import Lowess, lowess
 from phenolens.evaluate.metric import NotEstimable, advised_of, floor_of
 
 Positive = npt.NDArray[np.bool_]
@@ -94,17 +94,16 @@ def _refuse_one_kind(positive: Positive) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The smooth curve over probabilities p, with its resamples where it has some.
+    """The smooth curve over the probabilities p (n,) of a class, of units that are it (`y` 1) or not (0).
 
-    `places` (m,) and `heights` (m,) draw it; `errors` (n,) is each unit's distance between probability and curve.
-    `drawn` (draws, m) are the heights and `ici_drawn` (draws,) the ICI of each resample of whole patients.
+    `heights` (m,) is the curve at the smoother's places, `errors` (n,) each unit's distance between probability and
+    curve.
     """
 
-    places: Floats
+    smoother: Lowess
+    y: Floats
     heights: Floats
     errors: Floats
-    drawn: Floats | None = None
-    ici_drawn: Floats | None = None
 
     @property
     def ici(self) -> float:
@@ -115,22 +114,24 @@ class Curve:
         """E50 and E90: the distance that this share of the units does not exceed."""
         return float(np.quantile(self.errors, share))
 
+    def drawn(self, counts: Floats) -> Floats:
+        """The heights (draws, m) in each resample; `counts` (draws, n) says how often a unit is drawn."""
+        return self.smoother.fit(self.y, counts)
 
-def curve(p: Floats, positive: Positive, counts: Floats | None = None) -> Curve:
-    """The curve of one probability column (n,), n of two or more; `counts` (draws, n) are those of `patient_counts`."""
+    def ici_drawn(self, counts: Floats) -> Floats:
+        """The ICI (draws,) in each resample."""
+        p, found = self.smoother.x, []
+        for part in np.array_split(counts, max(1, counts.size // 200_000)):
+            away = np.abs(p - self.smoother.at(self.drawn(part), p))
+            found.append(np.einsum("ij,ij->i", part, away) / part.sum(1))
+        return np.concatenate(found)
+
+
+def curve(p: Floats, positive: Positive) -> Curve:
+    """The curve of one probability column (n,) over units that are the class or not; n of two or more."""
     smoother, y = lowess(p), positive.astype(np.float64)
     heights = smoother.fit(y)
-    errors = np.abs(p - smoother.at(heights, p))
-    if counts is None:
-        return Curve(places=smoother.places, heights=heights, errors=errors)
-    drawn = smoother.fit(y, counts)
-    away = np.concatenate(
-        [
-            (c * np.abs(p - smoother.at(d, p))).sum(1) / c.sum(1)
-            for d, c in zip(np.array_split(drawn, 8), np.array_split(counts, 8), strict=True)
-        ]
-    )
-    return Curve(places=smoother.places, heights=heights, errors=errors, drawn=drawn, ici_drawn=away)
+    return Curve(smoother=smoother, y=y, heights=heights, errors=np.abs(p - smoother.at(heights, p)))
 
 
 def recalibrated(predictions: Predictions) -> Predictions | None:
@@ -157,13 +158,13 @@ def smooth(predictions: Predictions) -> pd.DataFrame:
     parts = []
     for group in groups(predictions):
         fold = once(group)
+        counts = limits.patient_counts(fold.patient, seed=seed_of(group))
         for i, name in enumerate(group.classes):
             if _too_few(group, i):
                 continue
-            made = curve(fold.p[:, i], fold.truth == i, _counts(group, fold))
-            assert made.drawn is not None
-            low, high = np.quantile(made.drawn, [0.025, 0.975], axis=0).clip(0, 1)
-            drawn = {"predicted": made.places, "observed": made.heights.clip(0, 1), "low": low, "high": high}
+            made = curve(fold.p[:, i], fold.truth == i)
+            low, high = np.quantile(made.drawn(counts), [0.025, 0.975], axis=0).clip(0, 1)
+            drawn = {"predicted": made.smoother.places, "observed": made.heights.clip(0, 1), "low": low, "high": high}
             parts.append(pd.DataFrame({**group.key, "class": name, **drawn}))
     columns = [*GROUP, "class", "predicted", "observed", "low", "high"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
@@ -179,9 +180,10 @@ def summary(predictions: Predictions) -> pd.DataFrame:
     for group in groups(predictions):
         fold = once(group)
         with_it = group.patients_with()[0]
+        counts = limits.patient_counts(fold.patient, seed=seed_of(group))
         for i, name in enumerate(group.classes):
             about = {**group.key, "class": name, "n_patients": group.n_patients, "n_events": int(with_it[i])}
-            rows += [{**about, **row} for row in (*_coefficients(group, fold, i), *_distances(group, fold, i))]
+            rows += [{**about, **row} for row in (*_coefficients(group, fold, i), *_distances(group, fold, i, counts))]
     return pd.DataFrame(rows, columns=[*GROUP, *SUMMARY])
 
 
@@ -206,13 +208,12 @@ def _coefficients(group: Group, fold: Fold, i: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _distances(group: Group, fold: Fold, i: int) -> list[dict[str, Any]]:
+def _distances(group: Group, fold: Fold, i: int, counts: Floats) -> list[dict[str, Any]]:
     if short := _too_few(group, i):
         empty = {"value": np.nan, "low": np.nan, "high": np.nan, "note": f"not estimable: {short}"}
         return [{"measure": name, **empty} for name in ("ICI", "E50", "E90")]
-    made = curve(fold.p[:, i], fold.truth == i, _counts(group, fold))
-    assert made.ici_drawn is not None
-    low, high = np.quantile(made.ici_drawn, [0.025, 0.975])
+    made = curve(fold.p[:, i], fold.truth == i)
+    low, high = np.quantile(made.ici_drawn(counts), [0.025, 0.975])
     none = {"low": np.nan, "high": np.nan, "note": ""}
     return [
         {"measure": "ICI", "value": made.ici, "low": float(low), "high": float(high), "note": ""},
@@ -227,10 +228,6 @@ def _too_few(group: Group, i: int) -> str:
     if group.n_patients < CURVE_FROM:
         return f"{group.n_patients} patients ({CURVE_FROM} needed for a smooth curve)"
     return group.short_of(floor_of(METRICS.create("ici")), group.classes[i])
-
-
-def _counts(group: Group, fold: Fold) -> Floats:
-    return limits.patient_counts(fold.patient, seed=seed_of(group))
 
 
 def seed_of(group: Group) -> int:

@@ -45,8 +45,11 @@ class Lowess:
             return np.repeat(fitted, len(points), axis=-1)
         right = np.clip(np.searchsorted(self.places, points), 1, len(self.places) - 1)
         share = (points - self.places[right - 1]) / (self.places[right] - self.places[right - 1])
-        between: Floats = fitted[..., right - 1] * (1 - share) + fitted[..., right] * share
-        return between
+        between = np.zeros((len(self.places), len(points)))
+        between[right - 1, np.arange(len(points))] = 1 - share
+        between[right, np.arange(len(points))] += share
+        found: Floats = fitted @ between
+        return found
 
 
 def lowess(x: Floats) -> Lowess:

@@ -38,7 +38,10 @@ class Metric(Protocol):
     `positive`, the one class of a metric per class that is asked for. `single`, the interval on one test set:
     "delong", "wilson" (of the counts that its method `counted(truth, p, classes, part)` gives) and "own" (what its
     method `on_one_set(truth, p, patient, classes, part, seed)` gives: interval and variance, either may be None);
-    "bootstrap" is the default, and stands in for the first two where a patient has several units.
+    "bootstrap" is the default, and stands in for the first two where a patient has several units. Two methods only save
+    time: `resampled(truth, p, classes, counts)` gives the value of each resample, (draws,), NaN where there is none,
+    `counts` (draws, n) saying how often a unit is drawn; `swap_gains(truth, a, b, classes)`, where the difference of
+    two models a and b is linear in the units whose predictions change places, what each adds to it, (n,).
     """
 
     version: ClassVar[int]
@@ -155,9 +158,26 @@ def confusion_matrix(truth: Truth, p: Probabilities) -> npt.NDArray[np.int64]:
     return np.bincount(truth * k + predicted(p), minlength=k * k).reshape(k, k)
 
 
+def confusion_matrices(truth: Truth, p: Probabilities, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The confusion matrix of each resample, (draws, k, k); `counts` (draws, n) says how often a unit is drawn."""
+    k = p.shape[1]
+    cells = np.eye(k * k)[truth * k + predicted(p)]
+    found: npt.NDArray[np.float64] = (counts @ cells).reshape(len(counts), k, k)
+    return found
+
+
 def recalls(truth: Truth, p: Probabilities) -> npt.NDArray[np.float64]:
     """The share found of each class that occurs; classes that do not occur are left out."""
     counts = confusion_matrix(truth, p)
     there = counts.sum(1) > 0
     shares: npt.NDArray[np.float64] = counts.diagonal()[there] / counts.sum(1)[there]
     return shares
+
+
+def mean_recalls(truth: Truth, p: Probabilities, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean of `recalls` in each resample, (draws,)."""
+    found = confusion_matrices(truth, p, counts)
+    there = found.sum(2)
+    shares = found.diagonal(axis1=1, axis2=2) / np.maximum(there, 1)
+    means: npt.NDArray[np.float64] = shares.sum(1) / (there > 0).sum(1)
+    return means

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -77,18 +77,24 @@ def _is_resampled(metric: Metric, fold: Fold) -> bool:
 
 
 def _bootstrap(group: Group, fold: Fold, chosen: Mapping[str, Metric]) -> dict[Hashable, npt.NDArray[np.float64]]:
-    if not chosen:
-        return {}
+    quick = {name: metric for name, metric in chosen.items() if hasattr(metric, "resampled")}
+    slow = {name: metric for name, metric in chosen.items() if name not in quick}
 
     def statistics(rows: npt.NDArray[np.intp]) -> dict[Hashable, float]:
         truth, p = fold.truth[rows], fold.p[rows]
         found: dict[Hashable, float] = {}
-        for name, metric in chosen.items():
+        for name, metric in slow.items():
             values, _ = values_of(metric, truth, p, group.classes)
             found.update({(name, part): value for part, value in values.items()})
         return found
 
-    return limits.patient_bootstrap(statistics, fold.patient, seed=_seed(group, fold))
+    seed = _seed(group, fold)
+    drawn = limits.patient_bootstrap(statistics, fold.patient, seed=seed) if slow else {}
+    counts = limits.patient_counts(fold.patient, seed=seed) if quick else None
+    for name, metric in quick.items():
+        values = cast("Any", metric).resampled(fold.truth, fold.p, group.classes, counts)
+        drawn[name, None] = values[~np.isnan(values)]
+    return drawn
 
 
 def _seed(group: Group, fold: Fold) -> int:

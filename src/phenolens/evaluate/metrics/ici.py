@@ -40,9 +40,7 @@ class Ici:
     ) -> tuple[Interval | None, float | None]:
         """The middle 95% and the variance over resamples of whole patients, each smoothed with the same windows."""
         column = list(classes).index(part)
-        drawn = curve(p[:, column], truth == column, patient_counts(patient, seed=seed)).ici_drawn
-        if drawn is None:
-            return None, None
+        drawn = curve(p[:, column], truth == column).ici_drawn(patient_counts(patient, seed=seed))
         return percentile_interval(drawn), float(drawn.var(ddof=1))
 
 
