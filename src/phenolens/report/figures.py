@@ -146,20 +146,6 @@ def partial_roc(curves: pd.DataFrame, there: Sequence[str]) -> Callable[[Axes, s
     return draw
 
 
-def calibration(bins: pd.DataFrame, classes: Sequence[str]) -> bytes:
-    """Observed shares with their intervals over mean probabilities, one axes a class (no smooth curve)."""
-
-    def one(axes: Axes, name: str) -> None:
-        mine = bins[bins["class"] == name]
-        x, y, low, high = (mine[c].to_numpy(dtype=float) for c in ("predicted", "observed", "low", "high"))
-        _unit_square(axes, "", "")
-        around = np.clip(np.array([y - low, high - y]), 0, None)
-        axes.errorbar(x, y, yerr=around, fmt="o", color=BLUE, ms=4.5, lw=1.3, capsize=2)
-
-    labels = ("mean stated probability", "observed share")
-    return _svg(lambda figure: _many(figure, classes, one, labels), _grid_size(len(classes)))
-
-
 def confusion(counts: np.ndarray[Any, Any], classes: Sequence[str], unit: str) -> bytes:
     """Counts (k, k): rows the truth, columns the prediction; shaded by the share of the row."""
     k = len(classes)
@@ -221,9 +207,7 @@ def _around(tests: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return max(0.0, min(values) - 0.08), min(1.02, max(values) + 0.08)
 
 
-def _many(
-    figure: Figure, classes: Sequence[str], one: Callable[[Axes, str], None], labels: tuple[str, str] = ("", "")
-) -> None:
+def _many(figure: Figure, classes: Sequence[str], one: Callable[[Axes, str], None]) -> None:
     columns = _columns(len(classes))
     rows = -(-len(classes) // columns)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -232,9 +216,6 @@ def _many(
         axes.set_title(shorten(name, 22), fontsize=9, fontweight="bold", loc="left")
     for axes in list(grid.flat)[len(classes) :]:
         axes.set_visible(False)
-    if labels[0]:
-        figure.supxlabel(labels[0], fontsize=9)
-        figure.supylabel(labels[1], fontsize=9)
 
 
 def _columns(count: int) -> int:
