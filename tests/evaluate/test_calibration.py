@@ -143,6 +143,22 @@ def test_the_slope_of_test_sets_under_forty_patients_is_not_averaged():
     assert row["note"] == "not estimable: the smallest test set has 24 patients (40 needed in each)"
 
 
+def test_the_slope_of_a_small_test_set_runs_high_which_is_why_forty_patients_are_needed():
+    means = {}
+    for n in (20, 40, 100):
+        found = []
+        for seed in range(400):
+            p, positive = _honest(n, seed, sd=1.0)
+            try:
+                found.append(slope(p, positive).coefficients[1])
+            except NotEstimable:
+                continue
+        means[n] = np.mean(found)
+    assert means[20] > 1.25
+    assert 1.05 < means[40] < 1.2
+    assert means[100] < 1.08
+
+
 def test_separated_classes_have_no_slope_and_the_reason_is_told():
     positive = np.arange(60) % 2 == 0
     p = np.where(positive, 0.7, 0.2) + np.linspace(0, 0.05, 60)
@@ -245,6 +261,23 @@ def test_no_estimate_of_a_dummy_reports_the_perfect_score_that_pooling_gives_it(
     assert decision_curves(predictions).empty
     assert smooth(predictions).empty
     assert summary(predictions)["value"].isna().all()
+
+
+def test_the_mean_over_left_out_sites_says_how_patients_are_called():
+    frames = []
+    for s in range(4):
+        p, positive = _honest(60, s)
+        part = _binary(p, positive, fold=s, scheme="leave_one_site_out", site=f"S{s}",
+                       patient=[f"S{s}P{i}" for i in range(60)])  # fmt: skip
+        frames.append(part.assign(unit_id=part["patient"]))
+    made = estimates(table(frames, ("A", "B")), ["sensitivity", "calibration_slope", "ici"])
+    row = pick(made, "sensitivity", "class=B")
+    assert "random-effects mean over 4 sites" in row["method"]
+    assert row["note"].endswith("called at the most probable class: the study fixes no threshold")
+    line = pick(made, "calibration_slope", "class=B")
+    assert line["value"] == pytest.approx(1, abs=0.3)
+    assert "Wald interval" in pick(made, "calibration_slope", "class=B;site=S0")["method"]
+    assert "2 needed" in pick(made, "ici", "class=B")["note"]
 
 
 def test_several_images_a_patient_widen_the_interval_of_the_slope():

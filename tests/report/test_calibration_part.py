@@ -44,7 +44,7 @@ def test_two_hundred_patients_have_a_curve_and_fewer_have_bins(tmp_path: Path) -
     assert (many["models"][0]["smooth"], few["models"][0]["smooth"]) == (True, False)
     assert "percentage points apart on average" in many["models"][0]["words"]
     assert "groups of patients the interval holds the dashed line" in few["models"][0]["words"]
-    assert (many["notes"][0], few["notes"][0]) == (CURVE_NOTE, CALIBRATION_NOTE)
+    assert (many["notes"][0], few["notes"][0]) == (f"Calibration: {CURVE_NOTE}", f"Calibration: {CALIBRATION_NOTE}")
     assert all(v["models"][0]["figure"].startswith("data:image/svg+xml") for v in (many, few))
 
 

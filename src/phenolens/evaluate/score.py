@@ -198,7 +198,7 @@ def _over_sites(group: Group, by_site: Mapping[str, dict[Key, Cell]], chosen: Ma
         sizes = [group.at(site).n_patients for site in told]
         variances = [max(float(c.variance or 0.0), _least(n)) for c, n in zip(told.values(), sizes, strict=True)]
         effects = limits.random_effects(values, variances, bounds_of(chosen[key[0]]))
-        cells[key] = _site_mean(effects, len(told), len(by_site))
+        cells[key] = _with_notes(_site_mean(effects, len(told), len(by_site)), group, chosen[key[0]], key[1])
     return cells
 
 

@@ -49,8 +49,11 @@ def view(record: Record, names: Names, album: Album) -> dict[str, Any]:  # noqa:
         _model(found[m], {k: t[t["model"] == m] for k, t in told.items()}, (name, threshold), album, record.unit)
         for m in record.models
     ]
-    notes = [calibration.CURVE_NOTE if any(m["smooth"] for m in models) else curves.CALIBRATION_NOTE]
-    return {"models": models, "notes": [*notes, *([DECISION_NOTE] if any(m["decision"] for m in models) else [])]}
+    note = calibration.CURVE_NOTE if any(m["smooth"] for m in models) else curves.CALIBRATION_NOTE
+    notes = [f"Calibration: {note}"]
+    if any(m["decision"] for m in models):
+        notes.append(f"Decision curve: {DECISION_NOTE}")
+    return {"models": models, "notes": notes}
 
 
 def _model(
@@ -193,7 +196,7 @@ def _table(told: Mapping[str, pd.DataFrame], shown: list[str]) -> Table:
     return table
 
 
-def _cell(row: Mapping[str, Any], table: Table) -> Cell:
+def _cell(row: Mapping[Any, Any], table: Table) -> Cell:
     note = str(row["note"])
     if pd.isna(row["value"]):
         return Cell("not estimable", mark=table.mark(note), kind="none")
