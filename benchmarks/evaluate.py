@@ -1,4 +1,6 @@
-"""Time of one evaluation: 1,400 patients, 10 sites, 4 classes, 3 models, 5 folds repeated 5 times, and a holdout.
+"""Time of one full evaluation: 1,400 patients, 10 sites, 4 classes, 3 models, 5 folds repeated 5 times, a holdout.
+
+Estimates with intervals, curves, calibration, the decision curve of one class, and every comparison of two models.
 
 python benchmarks/evaluate.py
 """
@@ -6,12 +8,16 @@ python benchmarks/evaluate.py
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from phenolens.core.predictions import Predictions
+from phenolens.evaluate.calibration import smooth, summary
+from phenolens.evaluate.compare import compare
 from phenolens.evaluate.curves import calibration, confusion, roc
+from phenolens.evaluate.decision import decision_curves
 from phenolens.evaluate.score import estimates
 
 CLASSES = ("A", "B", "C", "D")
@@ -46,8 +52,13 @@ def part(scheme, repeat, fold, model, name, i, truth, site, rng) -> pd.DataFrame
 
 if __name__ == "__main__":
     table = predictions()
-    for function in (estimates, roc, confusion, calibration):
-        start = time.perf_counter()
+    decided = partial(decision_curves, positive="B")
+    parts = {f.__name__: f for f in (estimates, roc, confusion, calibration, smooth, summary, compare)}
+    total = 0.0
+    for name, function in {**parts, "decision_curves": decided}.items():
+        start, on_cpu = time.perf_counter(), time.process_time()
         made = function(table)
-        spent = time.perf_counter() - start
-        print(f"{function.__name__}: {len(table.table)} predictions to {len(made)} rows in {spent:.1f} s")
+        spent, busy = time.perf_counter() - start, time.process_time() - on_cpu
+        total += spent
+        print(f"{name}: {len(table.table)} predictions to {len(made)} rows in {spent:.1f} s ({busy:.1f} s of one core)")
+    print(f"together: {total:.1f} s")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
+from phenolens.core.errors import ModelError, PluginError
 from phenolens.core.registry import METRICS
 from phenolens.evaluate.metric import NotEstimable, bounds_of, metrics_reading, midranks, rank_auc
 
@@ -17,7 +18,8 @@ CLASSES = ("A", "B", "C")
 
 def _numbers(metric, truth, p):
     value = metric.compute(truth, p, CLASSES)
-    return np.array(list(value.values()) if isinstance(value, dict) else [value])
+    parts = list(value.values()) if isinstance(value, dict) else [value]
+    return np.array([float("nan") if isinstance(x, NotEstimable) else x for x in parts])
 
 
 @pytest.mark.parametrize("name", metrics_reading("probabilities"))
@@ -26,16 +28,31 @@ def test_every_metric_declares_itself_and_stays_in_its_bounds(name):
     assert isinstance(metric.version, int)
     assert metric.summary
     assert metric.reads == "probabilities"
-    assert metric.better in ("higher", "lower")
+    assert metric.better in ("higher", "lower", "target")
+    assert (metric.better == "target") == hasattr(metric, "target")
     low, high = bounds_of(metric)
     for seed in range(20):
         truth = np.arange(30) % 3
         values = _numbers(metric, truth, random_p(30, 3, seed, truth, signal=seed / 4))
         assert len(values) == (3 if metric.per_class else 1)
-        assert ((values >= low) & (values <= high)).all()
+        known = values[~np.isnan(values)]
+        assert ((known >= low) & (known <= high)).all()
+        assert len(known) == len(values) or metric.better == "target"
 
 
-@pytest.mark.parametrize("name", metrics_reading("probabilities"))
+@pytest.mark.parametrize("name", [n for n in metrics_reading("probabilities") if METRICS.create(n).better == "target"])
+def test_every_metric_with_a_target_is_nearer_to_it_for_honest_probabilities(name):
+    metric = METRICS.create(name)
+    honest = random_p(900, 3, 5)
+    truth = (honest.cumsum(1) < np.random.default_rng(6).random((900, 1))).sum(1)
+    lying = honest**3 * np.array([4.0, 1.0, 0.2])
+    lying /= lying.sum(1, keepdims=True)
+    away = [np.abs(_numbers(metric, truth, p) - metric.target) for p in (honest, lying)]
+    assert (away[0] < 0.3).all()
+    assert (away[0] < away[1]).all()
+
+
+@pytest.mark.parametrize("name", [n for n in metrics_reading("probabilities") if METRICS.create(n).better != "target"])
 def test_every_metric_gets_worse_when_predictions_do(name):
     metric = METRICS.create(name)
     truth = np.arange(90) % 3
@@ -115,6 +132,51 @@ def test_auc_has_no_value_without_a_class_and_names_it():
     assert set(METRICS.create("auc").compute(truth, random_p(3, 3, 0), CLASSES)) == {"A", "B"}
 
 
+def test_sensitivity_and_specificity_at_the_most_probable_class_equal_scikit_learn():
+    truth = np.random.default_rng(0).permutation(np.arange(40) % 3)
+    p = random_p(40, 3, 1, truth, signal=0.7)
+    guess = p.argmax(1)
+    found = METRICS.create("sensitivity").compute(truth, p, CLASSES)
+    left = METRICS.create("specificity").compute(truth, p, CLASSES)
+    assert list(found.values()) == pytest.approx(list(oracle.recall_score(truth, guess, average=None)))
+    for i, name in enumerate(CLASSES):
+        assert left[name] == pytest.approx(oracle.recall_score(truth != i, guess != i))
+
+
+def test_sensitivity_at_a_threshold_calls_everyone_from_it_on():
+    truth = np.array([1, 1, 1, 1, 0, 0])
+    p = np.array([0.3, 0.2, 0.9, 0.25, 0.3, 0.1])
+    both = np.column_stack([1 - p, p])
+    params = {"positive": "B", "threshold": 0.3}
+    assert METRICS.create("sensitivity", params).compute(truth, both, ("A", "B")) == {"B": 0.5}
+    assert METRICS.create("specificity", params).compute(truth, both, ("A", "B")) == {"B": 0.5}
+    assert METRICS.create("sensitivity", params).counted(truth, both, ("A", "B"), "B") == (2, 4)
+
+
+def test_a_positive_class_that_is_none_of_the_classes_is_named():
+    metric = METRICS.create("sensitivity", {"positive": "desmoplasic"})
+    with pytest.raises(ModelError, match="desmoplasic"):
+        metric.compute(np.array([0, 1]), random_p(2, 2, 0), ("other", "desmoplastic"))
+    with pytest.raises(PluginError, match="between 0 and 1"):
+        METRICS.create("sensitivity", {"threshold": 1.2})
+
+
 def test_certain_errors_cost_a_finite_log_loss():
     p = np.array([[1.0, 0.0, 0.0]])
     assert METRICS.create("log_loss").compute(np.array([1]), p, CLASSES) == pytest.approx(36.04, abs=0.01)
+
+
+@pytest.mark.parametrize("name", [n for n, m in metrics_reading("probabilities").items() if hasattr(m, "resampled")])
+def test_resamples_at_once_are_the_values_of_the_repeated_units(name):
+    metric = METRICS.create(name)
+    truth = np.arange(24) % 3
+    p = random_p(24, 3, 7, truth, signal=0.5).round(1)
+    p /= p.sum(1, keepdims=True)
+    counts = np.random.default_rng(2).multinomial(24, np.ones(24) / 24, 60).astype(float)
+    counts[0, truth == 2] = 0
+    for row, value in zip(counts.astype(int), metric.resampled(truth, p, CLASSES, counts), strict=True):
+        drawn = np.repeat(np.arange(24), row)
+        try:
+            assert value == pytest.approx(metric.compute(truth[drawn], p[drawn], CLASSES), abs=1e-12)
+        except NotEstimable:
+            assert np.isnan(value)

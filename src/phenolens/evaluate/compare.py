@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -13,10 +14,11 @@ from scipy import stats
 
 from phenolens.core.errors import SplitError
 from phenolens.core.predictions import Predictions, SurvivalPredictions
+from phenolens.core.registry import METRICS
 from phenolens.core.store import key_of
-from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Sets, groups
-from phenolens.evaluate.interval import nadeau_bengio
-from phenolens.evaluate.metric import metrics_reading
+from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Group, Sets, groups
+from phenolens.evaluate.interval import delong_pair, nadeau_bengio, wald
+from phenolens.evaluate.metric import floor_of, metrics_reading
 from phenolens.evaluate.survival_folds import survival_groups
 
 PERMUTATIONS = 1999
@@ -32,6 +34,7 @@ COLUMNS = (
     "high",
     "p",
     "p_holm",
+    "p_bh",
     "n_folds",
     "method",
     "note",
@@ -39,10 +42,13 @@ COLUMNS = (
 
 
 def compare(predictions: Predictions, metric: str = "macro_auc") -> pd.DataFrame:
-    """Every pair of models of one experiment, scheme and target: a's mean minus b's, interval, p and Holm's p.
+    """Every pair of models of one experiment, scheme and target: a's mean minus b's, interval, p and corrected p.
 
-    Cross-validation: the corrected resampled t test on fold differences (Nadeau & Bengio 2003). Holdout and
-    leave-one-site-out: the predictions of the two models are swapped patient by patient, 1,999 times; no interval.
+    Cross-validation: the corrected resampled t test on fold differences (Nadeau & Bengio 2003). One test set, two
+    classes, one unit a patient and the metric macro AUC (then the AUC): the paired DeLong test (1988), from the floor
+    of an AUC on. Otherwise, and with leave-one-site-out, the predictions of the two models are swapped patient by
+    patient, 1,999 times; no interval. `p_holm` (Holm 1979) is for primary claims, `p_bh` (Benjamini & Hochberg 1995)
+    for exploratory ones; both are over the pairs of the same experiment, scheme and target.
     Folds on which the metric has no value are left out. `metric` must be one number, not one a class.
 
     Raises:
@@ -73,8 +79,9 @@ def _compare(sets: Iterable[Sets], metric: str, measure: Any) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for family in families.values():
         found = [_pair(a, b, metric, measure) for a, b in combinations(family, 2)]
-        for row, p in zip(found, holm([row["p"] for row in found]), strict=True):
-            rows.append({**row, "p_holm": p})
+        p = [row["p"] for row in found]
+        for row, primary, exploratory in zip(found, holm(p), benjamini_hochberg(p), strict=True):
+            rows.append({**row, "p_holm": primary, "p_bh": exploratory})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -89,6 +96,17 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(x) for x in adjusted]
 
 
+def benjamini_hochberg(p: Sequence[float]) -> list[float]:
+    """Step-up p values that hold the false discovery rate (Benjamini & Hochberg 1995), in the order given."""
+    values = np.asarray(p, dtype=float)
+    adjusted = np.full(len(values), np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    ordered = known[np.argsort(-values[known], kind="stable")]
+    raised = values[ordered] * len(ordered) / np.arange(len(ordered), 0, -1)
+    adjusted[ordered] = np.minimum(1.0, np.minimum.accumulate(raised)) if len(ordered) else raised
+    return [float(x) for x in adjusted]
+
+
 def _pair(a: Sets, b: Sets, name: str, metric: Any) -> dict[str, Any]:
     _same_splits(a, b)
     row: dict[str, Any] = {k: a.key[k] for k in ("experiment", "scheme", "target")}
@@ -99,10 +117,35 @@ def _pair(a: Sets, b: Sets, name: str, metric: Any) -> dict[str, Any]:
     if not len(differences):
         return {**row, "method": "", "note": "not estimable: no test set has a value of this metric"}
     row["difference"] = float(differences.mean())
+    if isinstance(a, Group) and isinstance(b, Group) and _delong_holds(a, name):
+        return {**row, **_delong(a, b)}
     if a.scheme in (HOLDOUT, LEAVE_ONE_SITE_OUT) or len(a.folds) == 1:
         method = f"models swapped patient by patient, {PERMUTATIONS} times"
         return {**row, "p": _swap(a, b, metric), "method": method}
-    return {**row, **_corrected_t(differences, a.ratio)}
+    return {**row, **corrected_t(differences, a.ratio)}
+
+
+def _delong_holds(group: Group, metric: str) -> bool:
+    """Whether the areas of two models are paired areas of independent units on one test set, large enough."""
+    floor = floor_of(METRICS.create("auc"))
+    binary = metric == "macro_auc" and len(group.classes) == 2
+    return binary and len(group.folds) == 1 and not group.folds[0].clustered and not group.short_of(floor)
+
+
+def _delong(a: Group, b: Group) -> dict[str, Any]:
+    """The paired DeLong test of a's area minus b's, with its interval."""
+    positive = a.folds[0].truth == 1
+    areas, covariance = delong_pair(np.array([g.folds[0].p[:, 1] for g in (a, b)]), positive)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    difference = float(areas[0] - areas[1])
+    method = "paired DeLong test on one test set"
+    if variance <= 1e-16:
+        if difference == 0:
+            return {"p": 1.0, "method": method, "note": "no interval: the models order the patients alike"}
+        return {"method": method, "note": "no test: the difference has no spread"}
+    limits = wald(difference, variance, (-1.0, 1.0))
+    p = 2 * float(stats.norm.sf(abs(difference) / np.sqrt(variance)))
+    return {"low": limits.low, "high": limits.high, "p": p, "method": method}
 
 
 def _same_splits(a: Sets, b: Sets) -> None:
@@ -121,7 +164,11 @@ def _differences(group: Sets, folds_a: Sequence[Any], folds_b: Sequence[Any], me
     return np.array([x[None] - y[None] for x, y in zip(of_a, of_b, strict=True) if None in x and None in y])
 
 
-def _corrected_t(differences: npt.NDArray[np.float64], ratio: float | None) -> dict[str, Any]:
+def corrected_t(differences: npt.NDArray[np.float64], ratio: float | None) -> dict[str, Any]:
+    """Interval and two-sided p of the mean of fold differences (J,); `ratio` is test over training patients of a fold.
+
+    Nadeau & Bengio, Inference for the generalization error, 2003, equation 9: a t test with J - 1 degrees of freedom.
+    """
     count = len(differences)
     method = f"corrected resampled t on {count} folds (Nadeau–Bengio)"
     if not np.any(differences):
@@ -139,12 +186,41 @@ def _swap(a: Sets, b: Sets, metric: Any) -> float:
     patients = np.unique(np.concatenate([fold.patient for fold in a.folds]))
     rng = np.random.default_rng(int(key_of(["swap", a.key, b.key["model"]]), 16) % 2**63)
     observed = abs(_differences(a, a.folds, b.folds, metric).mean())
-    reached = 0
-    for coins in rng.integers(0, 2, (PERMUTATIONS, len(patients))).astype(bool):
-        flips = [coins[np.searchsorted(patients, fold.patient)] for fold in a.folds]
-        swapped = _differences(a, _mixed(flips, a.folds, b.folds), _mixed(flips, b.folds, a.folds), metric)
-        reached += abs(swapped.mean()) >= observed - 1e-12
+    coins = rng.integers(0, 2, (PERMUTATIONS, len(patients))).astype(bool)
+    if hasattr(metric, "swap_gains"):
+        swapped = _swapped_at_once(a, b, metric, patients, coins)
+    else:
+        swapped = _swapped_each(a, b, metric, patients, coins)
+    reached = int((np.abs(swapped) >= observed - 1e-12).sum())
     return (1 + reached) / (PERMUTATIONS + 1)
+
+
+def _swapped_each(
+    a: Sets, b: Sets, metric: Any, patients: npt.NDArray[np.int64], coins: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """The mean difference under each row of coins (times, patients), computed anew each time."""
+    found = []
+    for row in coins:
+        flips = [row[np.searchsorted(patients, fold.patient)] for fold in a.folds]
+        mine, other = _mixed(flips, a.folds, b.folds), _mixed(flips, b.folds, a.folds)
+        found.append(_differences(a, mine, other, metric).mean())
+    return np.array(found)
+
+
+def _swapped_at_once(
+    a: Sets, b: Sets, metric: Any, patients: npt.NDArray[np.int64], coins: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """The same, where the difference is linear in the swaps: what each patient adds, summed over those swapped."""
+    assert isinstance(a, Group), "only metrics of probabilities have swap_gains"
+    gains, differences = np.zeros(len(patients)), []
+    for mine, other in zip(a.folds, b.folds, strict=True):
+        found = _differences(replace(a, folds=(mine,)), [mine], [other], metric)
+        if len(found):
+            differences.append(found[0])
+            own = metric.swap_gains(mine.truth, mine.p, other.p, a.classes)
+            np.add.at(gains, np.searchsorted(patients, mine.patient), own)
+    means: npt.NDArray[np.float64] = (np.sum(differences) + coins @ gains) / len(differences)
+    return means
 
 
 def _mixed(flips: Sequence[npt.NDArray[np.bool_]], mine: Sequence[Any], other: Sequence[Any]) -> list[Any]:

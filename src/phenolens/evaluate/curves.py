@@ -12,9 +12,6 @@ from phenolens.evaluate.folds import GROUP, groups, once
 from phenolens.evaluate.interval import wilson
 from phenolens.evaluate.metric import floor_of, predicted
 
-SMOOTH_FROM = 200
-"""Patients below which no smooth calibration curve is drawn; only bins are given here."""
-
 ROC_NOTE = (
     "Each curve is the mean over folds of the folds' own curves, read at the same false-positive rates (vertical "
     "averaging, Fawcett 2006); scores of different folds are never ranked together."

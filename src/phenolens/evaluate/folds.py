@@ -15,15 +15,31 @@ from phenolens.core.errors import ModelError
 from phenolens.core.predictions import Predictions
 from phenolens.core.types import Interval
 from phenolens.evaluate import interval as limits
-from phenolens.evaluate.metric import Probabilities, Truth, floor_of, single_of, values_of
+from phenolens.evaluate.metric import (
+    NotEstimable,
+    Probabilities,
+    Truth,
+    advised_of,
+    floor_of,
+    parts_of,
+    single_of,
+    values_of,
+)
 
+ONE_CLASS_EACH = (
+    "every test set holds one class only, so that the shares of the training patients tell the truth of the test "
+    "patients; scores are never pooled over folds"
+)
+"""Why nothing is estimated where `Group.one_class_each` holds."""
 GROUP = ["experiment", "scheme", "target", "model"]
 HOLDOUT = "holdout"
 LEAVE_ONE_SITE_OUT = "leave_one_site_out"
 EXTERNAL = "external"
 """The scheme of a stored model's predictions on a cohort that it never saw."""
-Told = tuple[Interval | None, float | None]
-"""The interval and the variance of a value on one test set."""
+Spread = tuple[Interval | None, float | None]
+"""An interval and a sampling variance of a value on one test set, either None where it cannot be told."""
+Values = tuple[dict[str | None, float], dict[str | None, NotEstimable]]
+"""Values by part, and for each part without one the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +98,11 @@ class Sets(ABC):
         """Every site with a test unit, sorted."""
         return sorted({str(s) for fold in self.folds for s in fold.site})
 
+    @property
+    def nothing(self) -> str:
+        """Why nothing at all may be estimated from these test sets; empty where something may."""
+        return ""
+
     def at(self, site: str) -> Self:
         """The test units of one site; folds without any fall away, `ratio` stays that of the whole fold."""
         parts = (fold.rows(fold.site == site) for fold in self.folds)
@@ -103,29 +124,51 @@ class Sets(ABC):
     def below_floor(self, metric: Any, part: str | None) -> str:
         """Why there are too few patients for this metric; empty where there are enough."""
 
+    def exploratory(self, metric: Any, part: str | None) -> str:
+        """Why an estimate is no more than exploratory; empty where it is more."""
+        del metric, part
+        return ""
+
     @abstractmethod
-    def values(self, metric: Any, fold: Any) -> tuple[dict[str | None, float], str]:
-        """The metric on one test set, by part, and why parts are missing."""
+    def values(self, metric: Any, fold: Any) -> Values:
+        """The metric on one test set, by part, and the reason for each part without a value."""
+
+    @abstractmethod
+    def resampled(self, metric: Any, fold: Any, counts: npt.NDArray[np.float64]) -> Any:
+        """A metric with a `resampled` of its own in all resamples at once, (draws,), or one such array a part;
+        `counts` (draws, n) says how often a unit is drawn."""
 
     @abstractmethod
     def n_events(self, part: str | None) -> int:
         """Distinct test patients with the event of the part."""
 
-    def by_formula(self, metric: Any, fold: Any, value: float, part: str | None) -> Told:
+    def by_formula(self, metric: Any, fold: Any, part: str | None, seed: int) -> Spread:
         """Interval and variance of a value on one test set by a formula; only for metrics that name one."""
         raise NotImplementedError
 
     def draws(
         self, fold: Any, chosen: Mapping[str, Any], seed: int
     ) -> dict[tuple[str, str | None], npt.NDArray[np.float64]]:
-        """The metrics over resamples of the fold's patients, by name and part; resamples without a value add none."""
+        """The metrics over resamples of the fold's patients, by name and part; resamples without a value add none.
+
+        All resamples at once where the metric can, one after the other where it cannot.
+        """
+        quick = {name: metric for name, metric in chosen.items() if hasattr(metric, "resampled")}
+        slow = {name: metric for name, metric in chosen.items() if name not in quick}
 
         def statistics(rows: npt.NDArray[np.intp]) -> dict[Hashable, float]:
             drawn = fold.rows(rows)
-            found = {name: self.values(metric, drawn)[0] for name, metric in chosen.items()}
+            found = {name: self.values(metric, drawn)[0] for name, metric in slow.items()}
             return {(name, part): value for name, values in found.items() for part, value in values.items()}
 
-        made: dict[Any, npt.NDArray[np.float64]] = limits.patient_bootstrap(statistics, fold.patient, seed=seed)
+        made: dict[Any, npt.NDArray[np.float64]] = {}
+        if slow:
+            made = dict(limits.patient_bootstrap(statistics, fold.patient, seed=seed))
+        counts = limits.patient_counts(fold.patient, seed=seed) if quick else None
+        for name, metric in quick.items():
+            found = self.resampled(metric, fold, np.asarray(counts))
+            for part, values in found.items() if isinstance(found, Mapping) else [(None, found)]:
+                made[name, part] = values[np.isfinite(values)]
         return made
 
 
@@ -144,35 +187,63 @@ class Group(Sets):
         found = [[len(np.unique(patient[truth == i])), len(np.unique(patient[truth != i]))] for i in self._indices]
         return np.array(found, dtype=np.int64).T
 
+    def short_of(self, needed: int, name: str | None = None) -> str:
+        """In words, the counts under `needed` of patients with and without the class `name`, or every class (None);
+        empty where none is."""
+        short = []
+        for part, counts in zip(self.classes, self.patients_with().T.tolist(), strict=True):
+            if name in (None, part):
+                pairs = zip(counts, ("with", "without"), strict=True)
+                short += [f"{n} patients {word} {part}" for n, word in pairs if n < needed]
+        return f"{' and '.join(short)} ({needed} needed)" if short else ""
+
+    @property
+    def one_class_each(self) -> bool:
+        """Whether there are several test sets and each holds one class only, as in leave-one-out.
+
+        The training shares of a fold then tell the truth of its test patients: a dummy that states the rarer class of
+        its training patients would be right every time.
+        """
+        return len(self.folds) > 1 and all(len(np.unique(fold.truth)) == 1 for fold in self.folds)
+
+    @property
+    def nothing(self) -> str:
+        return ONE_CLASS_EACH if self.one_class_each else ""
+
     def parts(self, metric: Any) -> list[str | None]:
-        return [*self.classes] if metric.per_class else [None]
+        return parts_of(metric, self.classes)
 
     def label(self, part: str) -> str:
         return f"class={part}"
 
     def below_floor(self, metric: Any, part: str | None) -> str:
-        floor = floor_of(metric)
-        short = []
-        for name, counts in zip(self.classes, self.patients_with().T.tolist(), strict=True):
-            if part in (None, name):
-                pairs = zip(counts, ("with", "without"), strict=True)
-                short += [f"{n} patients {word} {name}" for n, word in pairs if n < floor]
-        return f"{' and '.join(short)} ({floor} needed)" if short else ""
+        return self.short_of(floor_of(metric), part)
 
-    def values(self, metric: Any, fold: Any) -> tuple[dict[str | None, float], str]:
-        return values_of(metric, fold.truth, fold.p, self.classes)
+    def exploratory(self, metric: Any, part: str | None) -> str:
+        return self.short_of(advised_of(metric), part)
+
+    def values(self, metric: Any, fold: Any) -> Values:
+        absent = "the test set has no patient with, or none without, it"
+        return values_of(metric, self.parts(metric), absent, fold.truth, fold.p, self.classes)
+
+    def resampled(self, metric: Any, fold: Any, counts: npt.NDArray[np.float64]) -> Any:
+        return metric.resampled(fold.truth, fold.p, self.classes, counts)
 
     def n_events(self, part: str | None) -> int:
         """Patients with the class, or of the smallest class."""
         with_it = self.patients_with()[0]
         return int(with_it.min() if part is None else with_it[self.classes.index(part)])
 
-    def by_formula(self, metric: Any, fold: Any, value: float, part: str | None) -> Told:
-        """Wilson for shares, DeLong for areas."""
+    def by_formula(self, metric: Any, fold: Any, part: str | None, seed: int) -> Spread:
+        """The metric's own, Wilson for shares, DeLong for areas."""
+        if single_of(metric) == "own":
+            own: Spread = metric.on_one_set(fold.truth, fold.p, fold.patient, self.classes, part, seed)
+            return own
         if single_of(metric) == "wilson":
-            n = len(fold.truth)
-            low, high = limits.wilson(round(value * n), n)
-            return Interval(low=low, high=high, method="one test set, Wilson interval"), value * (1 - value) / n
+            right, n = metric.counted(fold.truth, fold.p, self.classes, part)
+            low, high = limits.wilson(right, n)
+            spread = right / n * (1 - right / n) / n
+            return Interval(low=low, high=high, method="one test set, Wilson interval"), spread
         column = self.classes.index(str(part))
         positive = fold.truth == column
         return limits.delong_interval(fold.p[:, column], positive), limits.delong(fold.p[:, column], positive)[1]

@@ -69,12 +69,20 @@ def delong(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[float, floa
 
     Needs two positives and two negatives.
     """
+    areas, covariance = delong_pair(scores[None], positive)
+    return float(areas[0]), float(covariance[0, 0])
+
+
+def delong_pair(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Areas (k,) of k models on the same units, scores (k, n), and their covariance (k, k); as `delong`."""
     m, n = int(positive.sum()), int((~positive).sum())
-    ranks = midranks(scores)
-    of_positives = (ranks[positive] - midranks(scores[positive])) / n
-    of_negatives = 1 - (ranks[~positive] - midranks(scores[~positive])) / m
-    variance = of_positives.var(ddof=1) / m + of_negatives.var(ddof=1) / n
-    return float(of_positives.mean()), float(variance)
+    of_positives, of_negatives = np.empty((len(scores), m)), np.empty((len(scores), n))
+    for i, own in enumerate(scores):
+        ranks = midranks(own)
+        of_positives[i] = (ranks[positive] - midranks(own[positive])) / n
+        of_negatives[i] = 1 - (ranks[~positive] - midranks(own[~positive])) / m
+    covariance = np.atleast_2d(np.cov(of_positives)) / m + np.atleast_2d(np.cov(of_negatives)) / n
+    return of_positives.mean(1), covariance
 
 
 def delong_interval(scores: Floats, positive: npt.NDArray[np.bool_]) -> Interval | None:
@@ -113,6 +121,23 @@ def patient_bootstrap(
         for key, value in statistics(rows).items():
             found.setdefault(key, []).append(value)
     return {key: np.asarray(values) for key, values in found.items()}
+
+
+def patient_counts(patients: npt.NDArray[np.int64], *, seed: int, draws: int = BOOTSTRAP) -> Floats:
+    """How often each unit is in each resample of whole patients, (draws, n): the resamples of `patient_bootstrap`."""
+    _, code = np.unique(patients, return_inverse=True)
+    several = int(code.max()) + 1
+    drawn = np.random.default_rng(seed).integers(0, several, (draws, several))
+    places = (drawn + several * np.arange(draws)[:, None]).ravel()
+    of_patients = np.bincount(places, minlength=draws * several).reshape(draws, several)
+    return of_patients[:, code].astype(np.float64)
+
+
+def wald(value: float, variance: float, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Interval:
+    """The value and 1.96 standard errors to each side, for estimates by maximum likelihood."""
+    half = float(stats.norm.ppf(_T)) * math.sqrt(variance)
+    low, high = max(bounds[0], value - half), min(bounds[1], value + half)
+    return Interval(low=low, high=high, method="one test set, Wald interval (patients independent)")
 
 
 def percentile_interval(values: Floats, draws: int = BOOTSTRAP) -> Interval | None:

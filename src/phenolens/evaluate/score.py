@@ -4,41 +4,45 @@ How an estimate is made depends on the scheme:
 
 - Cross-validation: the mean over folds of the fold's value, with the Nadeau-Bengio interval. Scores of different folds
   are never pooled: each fold's model has its own scale, and pooling makes a good model of a dummy (leave-one-out) or a
-  dummy of a good model. A fold whose test set lacks a class has no AUC and is left out, counted in the note.
-- One test set (`holdout`): its value; DeLong for AUC, Wilson for accuracy, a patient bootstrap for the rest and
-  wherever patients have several units.
+  dummy of a good model. A fold whose test set lacks a class has no AUC and is left out, counted in the note. Where
+  every test set holds one class (leave-one-out), nothing is estimated.
+- One test set (`holdout`): its value; DeLong for AUC, Wilson for shares such as accuracy, Wald for calibration
+  intercept and slope, a patient bootstrap for the rest and wherever patients have several units.
 - `leave_one_site_out`: each site is one test set; the row "all" is the random-effects mean over sites, and its limits
   are those for a new site.
 
 The floor of a metric (AUC: 10 patients with and 10 without the class) looks at the distinct test patients of the whole
-scheme in the subgroup, not of a fold. Below it `value` is empty and `note` says why. Where the unit is an image,
-metrics are over units; `n_patients`, `n_events`, floors and intervals count patients.
+scheme in the subgroup, not of a fold. Below it `value` is empty and `note` says why. A metric may also need a
+least number of patients in each test set, because what it gives in smaller ones is mostly noise. Where the unit is an
+image, metrics are over units; `n_patients`, `n_events`, floors and intervals count patients.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from phenolens.core.predictions import Predictions
-from phenolens.core.store import key_of
 from phenolens.core.types import Interval
 from phenolens.evaluate import interval as limits
-from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, Sets, Units, groups
+from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, Sets, groups
 from phenolens.evaluate.metric import (
     Metric,
     Probabilities,
     Truth,
     bounds_of,
+    least_of,
     metrics_reading,
-    single_of,
+    parts_of,
+    remark_of,
     values_of,
 )
+from phenolens.evaluate.oneset import Cell, Key, on_one_set
 
 COLUMNS = (
     "experiment",
@@ -56,23 +60,15 @@ COLUMNS = (
     "note",
 )
 
-Key = tuple[str, str | None]
-"""A metric's name and a class, or None where the metric is one number."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Cell:
-    """One number before it becomes a row; `variance` is its sampling variance where it was measured on one test set."""
-
-    value: float | None = None
-    interval: Interval | None = None
-    variance: float | None = None
-    method: str = ""
-    note: str = ""
-
-
-def estimates(predictions: Predictions, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def estimates(
+    predictions: Predictions,
+    metrics: Sequence[str] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
     """Estimates of every metric (default: all that read probabilities) for every model, scheme, class and site.
+
+    `params` gives the parameters of a metric by its name; the others keep their defaults.
 
     Columns as in `COLUMNS`. `subgroup` is "all", "class=A", "site=X" or "class=A;site=X"; `value`, `low` and `high` are
     empty (NaN) where not estimable. `n_patients` counts distinct test patients, `n_events` those with the class, or of
@@ -81,7 +77,7 @@ def estimates(predictions: Predictions, metrics: Sequence[str] | None = None) ->
     Raises:
         ModelError: a truth that is none of the classes. PluginError: an unknown metric.
     """
-    return estimated(groups(predictions), metrics_reading("probabilities", metrics))
+    return estimated(groups(predictions), metrics_reading("probabilities", metrics, params))
 
 
 def estimated(sets: Iterable[Sets], chosen: Mapping[str, Any]) -> pd.DataFrame:
@@ -99,7 +95,7 @@ def fold_values(
     metric: Metric, folds: Iterable[tuple[Truth, Probabilities]], classes: Sequence[str]
 ) -> list[dict[str | None, float]]:
     """The metric on each test set, by class (None: the one number); empty for a test set on which it has no value."""
-    return [values_of(metric, truth, p, classes)[0] for truth, p in folds]
+    return [values_of(metric, parts_of(metric, classes), "", truth, p, classes)[0] for truth, p in folds]
 
 
 def fold_mean(metric: Metric, folds: Iterable[tuple[Truth, Probabilities]], classes: Sequence[str]) -> float:
@@ -118,6 +114,9 @@ def _rows(group: Sets, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
     if leaving:
         first = group.folds[0].name[0]
         group = replace(group, folds=tuple(fold for fold in group.folds if fold.name[0] == first))
+    if group.nothing:
+        empty = Cell(note=f"not estimable: {group.nothing}")
+        return _as_rows(group, dict.fromkeys(_keys(group, chosen), empty), None)
     sites = group.sites
     by_site = {site: _cells(group.at(site), chosen) for site in sites} if leaving or len(sites) > 1 else {}
     whole = _over_sites(group, by_site, chosen) if leaving else _cells(group, chosen)
@@ -127,92 +126,80 @@ def _rows(group: Sets, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _cells(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
-    below = {key: group.below_floor(chosen[key[0]], key[1]) for key in _keys(group, chosen)}
+def _cells(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, Cell]:
+    below = {}
+    for name, part in _keys(group, chosen):
+        metric = chosen[name]
+        below[name, part] = group.below_floor(metric, part) or _too_small(group, metric)
     asked = {name: metric for name, metric in chosen.items() if any(not below[k] for k in below if k[0] == name)}
-    made = _on_one_set(group, asked) if len(group.folds) == 1 else _over_folds(group, asked)
-    return {key: _Cell(note=f"not estimable: {why}") if why else made[key] for key, why in below.items()}
+    made = on_one_set(group, asked) if len(group.folds) == 1 else _over_folds(group, asked)
+    return {
+        key: Cell(note=f"not estimable: {why}") if why else _with_notes(made[key], group, chosen[key[0]], key[1])
+        for key, why in below.items()
+    }
 
 
 def _keys(group: Sets, chosen: Mapping[str, Any]) -> list[Key]:
     return [(name, part) for name, metric in chosen.items() for part in group.parts(metric)]
 
 
-def _over_folds(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
+def _too_small(group: Sets, metric: Any) -> str:
+    smallest = min(len(np.unique(fold.patient)) for fold in group.folds)
+    if smallest >= least_of(metric):
+        return ""
+    where = "the test set" if len(group.folds) == 1 else "the smallest test set"
+    return f"{where} has {smallest} patients ({least_of(metric)} needed in each)"
+
+
+def _with_notes(cell: Cell, group: Sets, metric: Any, part: str | None) -> Cell:
+    """The cell with what the metric says of all its estimates, and of those from few patients."""
+    if cell.value is None:
+        return cell
+    thin = group.exploratory(metric, part)
+    told = [cell.note, remark_of(metric), f"exploratory: {thin}" if thin else ""]
+    return replace(cell, note="; ".join(t for t in told if t))
+
+
+def _over_folds(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, Cell]:
     cells = {}
-    total = len(group.folds)
     for name, metric in chosen.items():
-        values = [group.values(metric, fold)[0] for fold in group.folds]
-        for key in _keys(group, {name: metric}):
-            found = [v[key[1]] for v in values if key[1] in v]
-            cells[key] = _mean(found, total, group, bounds_of(metric))
+        found = [group.values(metric, fold) for fold in group.folds]
+        for part in group.parts(metric):
+            values = [v[part] for v, _ in found if part in v]
+            reasons = [why[part] for _, why in found if part in why]
+            why = [reason.of_folds or f"{group.lacks} in their test sets" for reason in reasons]
+            cells[name, part] = _mean(values, why, group.ratio, bounds_of(metric))
     return cells
 
 
-def _mean(found: list[float], total: int, group: Sets, bounds: tuple[float, float]) -> _Cell:
+def _mean(found: list[float], why: list[str], ratio: float | None, bounds: tuple[float, float]) -> Cell:
+    total = len(found) + len(why)
+    left = [f"{count} of {total} folds left out: {reason}" for reason, count in sorted(Counter(why).items())]
     if not found:
-        return _Cell(
-            note=f"not estimable: {group.lacks} in the test set of each of the {total} folds, and scores are "
-            "never pooled over folds"
-        )
-    notes = []
-    if len(found) < total:
-        notes.append(f"{total - len(found)} of {total} folds left out: {group.lacks} in their test sets")
-    made = None if group.ratio is None else limits.nadeau_bengio(found, group.ratio, bounds)
+        return Cell(note=f"not estimable: {'; '.join(left)}; scores are never pooled over folds")
+    made = None if ratio is None else limits.nadeau_bengio(found, ratio, bounds)
     if made is None:
-        if group.ratio is None:
-            notes.append("no interval: the table does not show the training patients")
+        if ratio is None:
+            left.append("no interval: the table does not show the training patients")
         else:
-            notes.append("no interval: one fold only" if len(found) == 1 else "no interval: all folds have this value")
-    value = float(np.mean(found))
-    return _Cell(value=value, interval=made, method=f"mean of {len(found)} folds", note="; ".join(notes))
+            left.append("no interval: one fold only" if len(found) == 1 else "no interval: all folds have this value")
+    return Cell(value=float(np.mean(found)), interval=made, method=f"mean of {len(found)} folds", note="; ".join(left))
 
 
-def _on_one_set(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
-    fold = group.folds[0]
-    resampled = {n: m for n, m in chosen.items() if fold.clustered or single_of(m) not in ("delong", "wilson")}
-    drawn = group.draws(fold, resampled, _seed(group, fold)) if resampled else {}
+def _over_sites(group: Sets, by_site: Mapping[str, dict[Key, Cell]], chosen: Mapping[str, Any]) -> dict[Key, Cell]:
     cells = {}
-    for name, metric in chosen.items():
-        values, why = group.values(metric, fold)
-        for key in _keys(group, {name: metric}):
-            if key[1] not in values:
-                cells[key] = _Cell(note=f"not estimable: {why}")
-                continue
-            if name in resampled:
-                made, variance = _from_draws(drawn.get(key))
-            else:
-                made, variance = group.by_formula(metric, fold, values[key[1]], key[1])
-            note = "" if made else "no interval: its spread cannot be told from one test set like this"
-            cells[key] = _Cell(value=values[key[1]], interval=made, variance=variance, method="one test set", note=note)
-    return cells
-
-
-def _seed(group: Sets, fold: Units) -> int:
-    names = {k: v for k, v in group.key.items() if k != "model"}
-    return int(key_of(["bootstrap", names, *fold.name[:2], sorted(set(map(str, fold.site)))]), 16) % 2**63
-
-
-def _from_draws(values: npt.NDArray[np.float64] | None) -> tuple[Interval | None, float | None]:
-    if values is None or len(values) < 2:
-        return None, None
-    return limits.percentile_interval(values), float(values.var(ddof=1))
-
-
-def _over_sites(group: Sets, by_site: Mapping[str, dict[Key, _Cell]], chosen: Mapping[str, Any]) -> dict[Key, _Cell]:
-    below = {key: group.below_floor(chosen[key[0]], key[1]) for key in _keys(group, chosen)}
-    cells = {}
-    for key, why in below.items():
+    for key in _keys(group, chosen):
+        why = group.below_floor(chosen[key[0]], key[1])
         told = {s: c[key] for s, c in by_site.items() if c[key].value is not None and c[key].variance is not None}
         if why or len(told) < 2:
             why = why or f"{len(told)} of {len(by_site)} sites can be estimated on their own (2 needed)"
-            cells[key] = _Cell(note=f"not estimable: {why}")
+            cells[key] = Cell(note=f"not estimable: {why}")
             continue
         values = [float(cell.value or 0.0) for cell in told.values()]
         sizes = [group.at(site).n_patients for site in told]
         variances = [max(float(c.variance or 0.0), _least(n)) for c, n in zip(told.values(), sizes, strict=True)]
         effects = limits.random_effects(values, variances, bounds_of(chosen[key[0]]))
-        cells[key] = _site_mean(effects, len(told), len(by_site))
+        cells[key] = _with_notes(_site_mean(effects, len(told), len(by_site)), group, chosen[key[0]], key[1])
     return cells
 
 
@@ -222,7 +209,7 @@ def _least(patients: int) -> float:
     return share * (1 - share) / patients
 
 
-def _site_mean(effects: limits.RandomEffects, used: int, sites: int) -> _Cell:
+def _site_mean(effects: limits.RandomEffects, used: int, sites: int) -> Cell:
     method = f"random-effects mean over {used} sites (DerSimonian–Laird)"
     low, high = effects.confidence
     notes = [f"95% confidence interval of the mean {low:.3f} to {high:.3f} (Hartung–Knapp); tau {effects.tau:.3f}"]
@@ -237,10 +224,10 @@ def _site_mean(effects: limits.RandomEffects, used: int, sites: int) -> _Cell:
             high=effects.prediction[1],
             method=f"{method}, prediction interval for a new site",
         )
-    return _Cell(value=effects.mean, interval=made, method=method, note="; ".join(notes))
+    return Cell(value=effects.mean, interval=made, method=method, note="; ".join(notes))
 
 
-def _as_rows(group: Sets, cells: Mapping[Key, _Cell], site: str | None) -> list[dict[str, Any]]:
+def _as_rows(group: Sets, cells: Mapping[Key, Cell], site: str | None) -> list[dict[str, Any]]:
     rows = []
     for (name, part), cell in cells.items():
         names = [] if part is None else [group.label(part)]

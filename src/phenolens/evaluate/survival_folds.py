@@ -12,10 +12,9 @@ import pandas as pd
 
 from phenolens.core.errors import ModelError
 from phenolens.core.predictions import SurvivalPredictions
-from phenolens.evaluate.folds import Sets, Units, tested, units
-from phenolens.evaluate.interval import BOOTSTRAP
+from phenolens.evaluate.folds import Sets, Units, Values, tested, units
 from phenolens.evaluate.metric import floor_of, values_of
-from phenolens.evaluate.survival_curves import Floats, censoring_curve, kaplan_meier
+from phenolens.evaluate.survival_curves import censoring_curve, kaplan_meier
 from phenolens.evaluate.survival_measures import FollowUp, SurvivalSample
 
 
@@ -79,8 +78,12 @@ class SurvivalGroup(Sets):
             short.append(f"{beyond} patients followed beyond {until:g}")
         return f"{' and '.join(short)} ({floor} needed)" if short else ""
 
-    def values(self, metric: Any, fold: Any) -> tuple[dict[str | None, float], str]:
-        return values_of(metric, fold.sample, missing="the test set has too few events or too little follow-up")
+    def values(self, metric: Any, fold: Any) -> Values:
+        absent = "the test set has too few events or too little follow-up"
+        return values_of(metric, self.parts(metric), absent, fold.sample)
+
+    def resampled(self, metric: Any, fold: Any, counts: npt.NDArray[np.float64]) -> Any:
+        return metric.resampled(fold.sample, counts)
 
     def n_events(self, part: str | None) -> int:
         """Patients whose event was seen by the horizon, or by tau."""
@@ -90,30 +93,6 @@ class SurvivalGroup(Sets):
     def _patients(self, rule: Any) -> int:
         """Distinct test patients with a unit for which the rule holds."""
         return len(np.unique(np.concatenate([fold.patient[rule(fold.sample)] for fold in self.folds])))
-
-    def draws(
-        self, fold: Any, chosen: Mapping[str, Any], seed: int
-    ) -> dict[tuple[str, str | None], npt.NDArray[np.float64]]:
-        """All resamples at once where the metric can; one after the other where it cannot."""
-        quick = {name: metric for name, metric in chosen.items() if hasattr(metric, "resampled")}
-        slow = {name: metric for name, metric in chosen.items() if name not in quick}
-        made = Sets.draws(self, fold, slow, seed) if slow else {}
-        counts = _drawn(fold.patient, seed)
-        for name, metric in quick.items():
-            found = metric.resampled(fold.sample, counts)
-            for part, values in found.items() if isinstance(found, Mapping) else [(None, found)]:
-                made[name, part] = values[np.isfinite(values)]
-        return made
-
-
-def _drawn(patient: npt.NDArray[np.int64], seed: int) -> Floats:
-    """How often each unit is drawn in each resample of whole patients; shape (BOOTSTRAP, n)."""
-    _, code = np.unique(patient, return_inverse=True)
-    people = int(code.max()) + 1
-    drawn = np.random.default_rng(seed).integers(0, people, (BOOTSTRAP, people))
-    flat = (drawn + np.arange(BOOTSTRAP)[:, None] * people).ravel()
-    counts: Floats = np.bincount(flat, minlength=BOOTSTRAP * people).reshape(BOOTSTRAP, people)[:, code].astype(float)
-    return counts
 
 
 def survival_groups(predictions: SurvivalPredictions) -> Iterator[SurvivalGroup]:

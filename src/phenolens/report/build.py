@@ -10,10 +10,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from phenolens.core.registry import MODELS
 from phenolens.core.store import write_text
-from phenolens.evaluate.curves import CALIBRATION_NOTE, CONFUSION_NOTE, ROC_NOTE
+from phenolens.evaluate.curves import CONFUSION_NOTE, ROC_NOTE
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
-from phenolens.report import audit, card, card_files, cohort, evidence, masks, settings, story, tables, views, words
+from phenolens.report import (
+    audit,
+    calibration,
+    card,
+    card_files,
+    cohort,
+    evidence,
+    masks,
+    settings,
+    story,
+    tables,
+    views,
+    words,
+)
 from phenolens.report import names as naming
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
@@ -82,9 +95,9 @@ def content(record: Record, names: naming.Names) -> dict[str, Any]:
             "coverage": COVERAGE_NOTE,
             "roc": ROC_NOTE,
             "confusion": CONFUSION_NOTE,
-            "calibration": CALIBRATION_NOTE,
         },
         "figures": views.model_figures(record, album),
+        "calibration": calibration.view(record, names, album),
         "main_words": words.scheme(record.main, study["validation"]),
         "audit": audit.view(record, names, album),
         "maps": views.maps(record, names, album),

@@ -146,20 +146,6 @@ def partial_roc(curves: pd.DataFrame, there: Sequence[str]) -> Callable[[Axes, s
     return draw
 
 
-def calibration(bins: pd.DataFrame, classes: Sequence[str]) -> bytes:
-    """Observed shares with their intervals over mean probabilities, one axes a class (no smooth curve)."""
-
-    def one(axes: Axes, name: str) -> None:
-        mine = bins[bins["class"] == name]
-        x, y, low, high = (mine[c].to_numpy(dtype=float) for c in ("predicted", "observed", "low", "high"))
-        _unit_square(axes, "", "")
-        around = np.clip(np.array([y - low, high - y]), 0, None)
-        axes.errorbar(x, y, yerr=around, fmt="o", color=BLUE, ms=4.5, lw=1.3, capsize=2)
-
-    labels = ("mean stated probability", "observed share")
-    return _svg(lambda figure: _many(figure, classes, one, labels), _grid_size(len(classes)))
-
-
 def confusion(counts: np.ndarray[Any, Any], classes: Sequence[str], unit: str) -> bytes:
     """Counts (k, k): rows the truth, columns the prediction; shaded by the share of the row."""
     k = len(classes)

@@ -47,16 +47,15 @@ def overview(record: Record, album: Album) -> str:
 
 
 def model_figures(record: Record, album: Album) -> list[dict[str, Any]]:
-    """ROC curves, confusion counts and calibration of every model in the main scheme, each with a line to read it."""
+    """ROC curves and confusion counts of every model in the main scheme, each with a line to read it."""
     mine = record.of_scheme(record.main)
-    roc, confused, reliable = curves.roc(mine), curves.confusion(mine), curves.calibration(mine)
+    roc, confused = curves.roc(mine), curves.confusion(mine)
     unit = record.unit
     shown = list(record.classes) if len(record.classes) > 2 else [record.classes[-1]]
     made = []
     for model in record.models:
         counts = _matrix(confused[confused["model"] == model], record.classes)
         lines = roc[(roc["model"] == model) & roc["class"].isin(shown)]
-        bins = reliable[reliable["model"] == model]
         made.append(
             {
                 "model": model,
@@ -64,8 +63,6 @@ def model_figures(record: Record, album: Album) -> list[dict[str, Any]]:
                 "roc_words": read_roc(lines, shown, unit),
                 "confusion": album.figure(figures.confusion(counts, record.classes, unit)),
                 "confusion_words": read_confusion(counts, record.classes, unit),
-                "calibration": album.figure(figures.calibration(bins, shown)),
-                "calibration_words": read_calibration(bins[bins["class"].isin(shown)], unit),
                 "n": int(counts.sum()),
             }
         )
@@ -108,20 +105,6 @@ def read_confusion(counts: np.ndarray[Any, Any], classes: tuple[str, ...], unit:
         times = "once" if wrong[i, j] == 1 else f"{wrong[i, j]} times"
         text += f" The commonest error: {classes[i]} called {classes[j]}, {times}."
     return text
-
-
-def read_calibration(bins: pd.DataFrame, unit: str) -> str:
-    """The bins in a sentence: whether their intervals hold the line on which a stated chance is the real one."""
-    n = len(bins)
-    inside = int(((bins["low"] <= bins["predicted"]) & (bins["predicted"] <= bins["high"])).sum())
-    text = f"In {inside} of {words.count(n, 'group')} of {unit}s the interval holds the dashed line, on which "
-    text += "a stated probability is what really happens."
-    if inside < n:
-        off = bins[(bins["low"] > bins["predicted"]) | (bins["predicted"] > bins["high"])]
-        over = int((off["predicted"] > off["observed"]).sum())
-        text += f" Elsewhere the model states too much in {over} and too little in {n - inside - over}."
-    few = int(bins["units"].min()) if n else 0
-    return text + (f" The smallest group has {words.count(few, unit)}: read it with care." if few < 20 else "")
 
 
 def maps(record: Record, names: Names, album: Album) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
 from phenolens.steps import tables as tables_step
-from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.desk import Desk, Ready, decision_of
 
 EXAMPLE = "EXAMPLE-"
 """How the patient ids begin that `phenolens new` writes into the tables."""
@@ -36,6 +36,7 @@ def read_cohort(desk: Desk) -> Ready:
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"]) - {""}))
+    decision_of(desk.study, classes)  # a decision about no class is refused here, not after the models are fitted
     ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
     if desk.study.reads == "table":
         ready = replace(ready, findings=(*findings, *tables_step.read(desk, ready).findings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from phenolens.cohort.table import Tables
+from phenolens.core.errors import StudyError, nearest
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic
@@ -128,6 +130,24 @@ class Ready:
         if study.segments:
             return Choice("task", study.task.kind, {"tolerance_mm": study.task.tolerance_mm})
         return Choice("task", study.task.kind, {"target": study.task.target, "classes": self.classes})
+
+
+def decision_of(study: Study, classes: Sequence[str]) -> dict[str, Any]:
+    """The class a decision is about and its threshold, as parameters of the metrics that call patients; empty where the
+    study fixes no threshold.
+
+    Raises:
+        StudyError: a positive class that is none of the classes, or a threshold without one where there are several.
+    """
+    asked = study.task
+    if asked.kind != "classification" or (asked.positive is None and asked.threshold is None):
+        return {}
+    positive = asked.positive or (classes[-1] if len(classes) == 2 else None)
+    if positive not in classes:
+        found = f"the positive class {positive!r}" if positive else f"task.threshold {asked.threshold:g} for no class"
+        todo = f"name the class that the decision is about as task.positive{nearest(str(positive), list(classes))}"
+        raise StudyError(found, expected=f"one of the classes {', '.join(classes)}", todo=todo)
+    return {} if asked.threshold is None else {"positive": positive, "threshold": asked.threshold}
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -22,7 +22,7 @@ from phenolens.evaluate.score import estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
-from phenolens.steps.desk import Desk, Ready, write_csv
+from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
 from phenolens.steps.states import States
 
@@ -125,8 +125,12 @@ def with_columns(desk: Desk, ready: Ready, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
-    """Estimates with intervals, written to results/estimates.csv; readers beside models to results/readers.csv."""
-    table = estimates(predictions)
+    """Estimates with intervals, written to results/estimates.csv; readers beside models to results/readers.csv.
+
+    Patients are called at the study's threshold.
+    """
+    called = decision_of(desk.study, predictions.classes)
+    table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
     write_csv(desk.results / "estimates.csv", table)
     beside = readers(predictions)
     if len(beside):

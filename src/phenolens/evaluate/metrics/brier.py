@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from phenolens.evaluate.metric import Probabilities, Truth
 
@@ -24,7 +25,19 @@ class Brier:
 
     def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:
         """The mean over units of half the squared distance."""
-        return float(((p - np.eye(len(classes))[truth]) ** 2).sum(1).mean() / 2)
+        return float(_losses(truth, p, classes).mean())
+
+    def resampled(
+        self, truth: Truth, p: Probabilities, classes: Sequence[str], counts: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """The mean loss of each resample, (draws,)."""
+        means: npt.NDArray[np.float64] = counts @ _losses(truth, p, classes) / counts.sum(1)
+        return means
+
+
+def _losses(truth: Truth, p: Probabilities, classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    losses: npt.NDArray[np.float64] = ((p - np.eye(len(classes))[truth]) ** 2).sum(1) / 2
+    return losses
 
 
 plugin = Brier

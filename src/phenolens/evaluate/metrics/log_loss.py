@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from phenolens.evaluate.metric import Probabilities, Truth
 
@@ -27,9 +28,25 @@ class LogLoss:
 
     def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:  # noqa: ARG002
         """The mean over units of -ln p(true class)."""
-        given = p[np.arange(len(truth)), truth]
-        eps = float(np.finfo(np.float64).eps)
-        return float(-np.log(given.clip(eps, 1 - eps)).mean())
+        return float(_losses(truth, p).mean())
+
+    def resampled(
+        self,
+        truth: Truth,
+        p: Probabilities,
+        classes: Sequence[str],  # noqa: ARG002
+        counts: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.float64]:
+        """The mean loss of each resample, (draws,)."""
+        means: npt.NDArray[np.float64] = counts @ _losses(truth, p) / counts.sum(1)
+        return means
+
+
+def _losses(truth: Truth, p: Probabilities) -> npt.NDArray[np.float64]:
+    given = p[np.arange(len(truth)), truth]
+    eps = float(np.finfo(np.float64).eps)
+    losses: npt.NDArray[np.float64] = -np.log(given.clip(eps, 1 - eps))
+    return losses
 
 
 plugin = LogLoss

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from phenolens.evaluate.metric import Probabilities, Truth, confusion_matrix
+import numpy as np
+import numpy.typing as npt
+
+from phenolens.evaluate.metric import Probabilities, Truth, confusion_matrices, confusion_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,21 @@ class MacroPrecision:
         asked = counts.sum(0)
         there = (counts.sum(1) > 0) | (asked > 0)
         return float((counts.diagonal() / asked.clip(min=1))[there].mean())
+
+    def resampled(
+        self,
+        truth: Truth,
+        p: Probabilities,
+        classes: Sequence[str],  # noqa: ARG002
+        counts: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.float64]:
+        """The mean precision of each resample, (draws,)."""
+        found = confusion_matrices(truth, p, counts)
+        asked = found.sum(1)
+        there = (found.sum(2) > 0) | (asked > 0)
+        shares = found.diagonal(axis1=1, axis2=2) / np.maximum(asked, 1)
+        means: npt.NDArray[np.float64] = shares.sum(1) / there.sum(1)
+        return means
 
 
 plugin = MacroPrecision

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from phenolens.evaluate.metric import Probabilities, Truth, recalls
+import numpy as np
+import numpy.typing as npt
+
+from phenolens.evaluate.metric import Probabilities, Truth, mean_recalls, recalls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,16 @@ class MacroRecall:
     def compute(self, truth: Truth, p: Probabilities, classes: Sequence[str]) -> float:  # noqa: ARG002
         """The mean recall of the classes that occur."""
         return float(recalls(truth, p).mean())
+
+    def resampled(
+        self,
+        truth: Truth,
+        p: Probabilities,
+        classes: Sequence[str],  # noqa: ARG002
+        counts: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.float64]:
+        """The mean recall of each resample, (draws,)."""
+        return mean_recalls(truth, p, counts)
 
 
 plugin = MacroRecall
