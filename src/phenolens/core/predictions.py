@@ -22,6 +22,10 @@ PREDICTION_KEYS = (
     "unit",
     "unit_id",
 )
+STRATA = ("censored", "event")
+"""What a follow-up can end with, in the order of the values 0 and 1 of `event`."""
+GROUPS = ("low", "high")
+"""The groups of risk, in their order."""
 SET_NONE = "-"
 """What stands in a `set_` column where no conformal set could be offered."""
 

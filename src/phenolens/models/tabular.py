@@ -157,7 +157,7 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
     Raises ModelError for a part that is in no training unit, an absent part where `missing` refuses it, or a covariate
     for ComBat that is the label.
     """
-    if settings.combat is not None and settings.combat == task.target:
+    if settings.combat is not None and settings.combat in task.outcome:
         raise ModelError(
             f"ComBat by {settings.combat!r}, which is the label",
             expected="a covariate such as site or scanner",

@@ -58,6 +58,8 @@ class Desk:
             unit=study.task.unit,
             where=study.where,
             classes=study.task.classes,
+            time=study.task.time,
+            event=study.task.event,
         )
 
     @property
@@ -121,6 +123,9 @@ class Ready:
         """The task with its classes filled in."""
         if study.segments:
             return Choice("task", study.task.kind, {"tolerance_mm": study.task.tolerance_mm})
+        if study.survives:
+            asked = study.task.model_dump(include={"target", "time", "event", "horizons", "tau"})
+            return Choice("task", study.task.kind, asked)
         return Choice("task", study.task.kind, {"target": study.task.target, "classes": self.classes})
 
 

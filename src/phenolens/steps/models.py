@@ -38,7 +38,9 @@ def make_examples(
     desk: Desk, ready: Ready, states: States, parts: Mapping[str, Sequence[Part]]
 ) -> tuple[list[Example], dict[str, str], list[str]]:
     """Examples of every unit with features, the key of each one's content, and the units without any."""
-    made, empty = examples(ready.units, parts, desk.study.task.target)
+    asked = desk.study.task
+    known = dict(zip(asked.outcome, ("time", "event"), strict=True)) if desk.study.survives else asked.target
+    made, empty = examples(ready.units, parts, known)
     made = with_batches(desk, ready, made)
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
@@ -51,9 +53,9 @@ def with_batches(desk: Desk, ready: Ready, made: list[Example]) -> list[Example]
     """
     wanted = {str(c.params["combat"]) for c in desk.study.model_choices() if c.params.get("combat")} - {"site"}
     for column in sorted(wanted):
-        have = [str(c) for c in ready.cohort.patients.columns if c != desk.study.task.target]
+        have = [str(c) for c in ready.cohort.patients.columns if c not in desk.study.task.outcome]
         if column not in have:
-            found = f"combat: {column}" + (", which is the target" if column == desk.study.task.target else "")
+            found = f"combat: {column}" + (", which is the target" if column in desk.study.task.outcome else "")
             todo = f"name a column that says where or on what an image was made{nearest(column, have)}"
             raise StudyError(found, expected=f"site, or one of {', '.join(have)}", todo=todo)
         of = ready.cohort.patients[column]

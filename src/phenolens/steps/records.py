@@ -62,6 +62,7 @@ def write_findings(desk: Desk, findings: Sequence[Finding]) -> None:
 _LEFT_OUT = (
     ("outside-where", "patients the study asks for (where)", "outside where"),
     ("patient-without-label", "patients with a label", "no label"),
+    ("patient-without-follow-up", "patients with a follow-up", "no time or no event"),
     ("image-without-label", "patients with a labelled image", "no labelled image"),
     ("patient-without-image", "patients with an image", "no image in the images table"),
     ("patient-without-sequence", "patients with every sequence", "lacks a sequence (scan.missing: left_out)"),
