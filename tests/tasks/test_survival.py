@@ -59,9 +59,6 @@ def test_what_is_no_follow_up_is_refused_with_its_patient(days: object, dead: ob
 def test_the_truth_is_the_stratum_and_the_facts_are_time_and_event() -> None:
     assert TASK.facts(patient(12, 1)) == (12.0, 1)
     assert [TASK.classes[TASK.truth(patient(12, d))] for d in (0, 1)] == ["censored", "event"]
-    time, event = TASK.follow_up([patient(12, 1), patient(30, 0)])
-    assert time.tolist() == [12, 30]
-    assert event.tolist() == [True, False]
 
 
 def test_a_training_set_without_an_event_is_refused() -> None:

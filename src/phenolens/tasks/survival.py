@@ -93,11 +93,6 @@ class Survival:
         """The position of the example's stratum in `classes`: whether the event was seen."""
         return int(self.facts(example)[1])
 
-    def follow_up(self, examples: Sequence[Example]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Times (n,) and whether the event was seen (n,)."""
-        told = [self.facts(e) for e in examples]
-        return np.array([t for t, _ in told], dtype=np.float64), np.array([e == 1 for _, e in told], dtype=np.bool_)
-
     def unsound(self, p: npt.NDArray[np.float64]) -> str:
         """Groups other than 0 and 1, survival outside 0 to 1, or a curve that rises."""
         group, curve = p[:, 1], p[:, 2:]
