@@ -112,6 +112,10 @@ class SurvivalPredictions:
         return self.times[-1]
 
 
+Predicted = Predictions | SurvivalPredictions
+"""What a run predicts, as evaluation reads it."""
+
+
 def survival_columns(times: Sequence[float]) -> tuple[str, ...]:
     """The column of survival at each time, `s_TIME`."""
     return tuple(f"s_{t:g}" for t in times)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from phenolens.core.compute import run_all
 from phenolens.core.errors import ModelError, StudyError, nearest
-from phenolens.core.predictions import PREDICTION_KEYS, Predictions
+from phenolens.core.predictions import PREDICTION_KEYS, Predicted, Predictions, SurvivalPredictions
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import Example, Finding, Part, Split
@@ -23,6 +23,7 @@ from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, write_csv
 from phenolens.steps.states import States
+from phenolens.steps.survival_seam import survival_estimates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,20 +104,28 @@ def fit_models(
     return fits
 
 
-def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
+def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predicted:
     """All predictions of the fold models as one table, written to results/predictions.csv."""
     tables = [fits_predictions(desk.store, f.key) for f in fits if f.split is not None]
     if not tables:
         raise ModelError("no predictions", expected="at least one split", todo="check the validation section")
     whole = pd.concat(tables, ignore_index=True).sort_values(list(PREDICTION_KEYS), ignore_index=True)
-    predictions = Predictions(table=whole, classes=ready.classes)
+    predictions: Predicted
+    if desk.study.survives:
+        task = ready.task(desk.study).create()
+        predictions = SurvivalPredictions(table=whole, times=task.times, horizons=task.horizons)
+    else:
+        predictions = Predictions(table=whole, classes=ready.classes)
     write_csv(desk.results / "predictions.csv", whole)
     return predictions
 
 
-def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
+def measure(desk: Desk, predictions: Predicted) -> pd.DataFrame:
     """Estimates with intervals, written to results/estimates.csv."""
-    table = estimates(predictions)
+    if isinstance(predictions, SurvivalPredictions):
+        table = survival_estimates(predictions)
+    else:
+        table = estimates(predictions)
     write_csv(desk.results / "estimates.csv", table)
     return table
 

@@ -24,6 +24,7 @@ _UNUSED = {
     "table": {"region", "tiles", "quality", "scan"},
 }
 """Sections that a study of each kind does not use."""
+NO_MAPS = "no maps are drawn where survival is predicted: they would explain a class; the coefficients say what weighs"
 _VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch")
 _VERSIONED_OF = {"slide": ("openslide-python",), "scan": ("SimpleITK", "pydicom", "numba", "monai")}
 
@@ -170,6 +171,8 @@ def notes(desk: Desk) -> list[str]:
             f"no drawn mask was read: masks are those of the study {source.name} ({source.study_id}), each found by a "
             "model that never saw the patient"
         )
+    if desk.study.survives and desk.study.reads != "table":
+        said.append(NO_MAPS)
     tiles = desk.study.tiles
     if tiles.magnification is not None:
         said.append(

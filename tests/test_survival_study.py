@@ -1,0 +1,167 @@
+"""A study of survival from its tables to estimates, a stored model, an audit and new patients."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from phenolens.core.errors import CohortError
+from phenolens.core.predictions import SurvivalPredictions
+from phenolens.core.types import Example
+from phenolens.models.predict import load_model
+from phenolens.run import check, run_study, stored_examples
+from phenolens.steps.desk import Desk
+from phenolens.study import Study
+from tests.small_study import QUIET
+from tests.small_survival import write_cohort, write_study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with a planted hazard that has run to its end."""
+    folder = write_study(write_cohort(tmp_path_factory.mktemp("survival"), patients=150, effect=1.2))
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    return folder
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def concordance(folder: Path) -> float:
+    table = pd.read_csv(folder / "results" / "estimates.csv")
+    return float(table[(table["metric"] == "uno_c") & (table["subgroup"] == "all")]["value"].iloc[0])
+
+
+def examples_of(folder: Path) -> list[Example]:
+    return stored_examples(Desk(study=Study.load(folder), workers=0, progress=QUIET))[1]
+
+
+def test_a_planted_hazard_is_found(finished: Path) -> None:
+    assert 0.68 < concordance(finished) < 0.9
+    weights = pd.read_csv(finished / "results" / "coefficients.csv")
+    first = weights.iloc[0]
+    assert (first["feature"], first["class"]) == ("features/x0", "risk")
+    assert first["mean"] > 0
+
+
+def test_without_a_hazard_nothing_is_found(tmp_path: Path) -> None:
+    found = []
+    for seed in range(4):
+        folder = write_study(write_cohort(tmp_path / str(seed), patients=120, effect=0, seed=seed, features=3))
+        run_study(folder, workers=0, until="models", progress=QUIET)
+        found.append(concordance(folder))
+    assert abs(np.mean(found) - 0.5) < 0.05
+
+
+def test_the_predictions_are_a_table_of_survival(finished: Path) -> None:
+    table = pd.read_csv(finished / "results" / "predictions.csv")
+    times = tuple(float(c[2:]) for c in table if c.startswith("s_"))
+    assert times[-1] == 1095
+    made = SurvivalPredictions(table=table, times=times, horizons=(365, 1095))
+    test = made.table[made.table["part"] == "test"]
+    assert set(test.groupby("patient").size()) == {1}
+    assert len(test) == 150
+    assert "truth" not in table
+    told = pd.read_csv(finished / "patients.csv").set_index("patient")
+    assert (test.set_index("patient")["time"] == told["os_days"].reindex(test["patient"])).all()
+    splits = pd.read_csv(finished / "results" / "splits.csv")
+    with_it = set(told.index[told["os_event"] == 1])
+    events = splits[splits["part"] == "test"].groupby("fold")["patient"].agg(lambda who: len(set(who) & with_it))
+    assert events.max() - events.min() <= 1
+
+
+def test_groups_are_those_of_the_fold_model_which_never_saw_the_patient(finished: Path) -> None:
+    table = pd.read_csv(finished / "results" / "predictions.csv").query("part == 'test'")
+    examples = {e.unit_id: e for e in examples_of(finished)}
+    for fold, rows in table.groupby("fold"):
+        stored = load_model(finished / "results" / "models" / "cox" / f"0-{fold}", base=finished)
+        assert stored.seen(rows["patient"]) == []
+        again = stored.predict([examples[u] for u in rows["unit_id"]])
+        np.testing.assert_allclose(again[:, 0], rows["risk"], rtol=1e-12)
+        assert [("low", "high")[int(g)] for g in again[:, 1]] == list(rows["group"])
+
+
+def test_the_manifest_says_what_was_predicted(finished: Path) -> None:
+    manifest = json.loads((finished / "results" / "manifest.json").read_text())
+    assert manifest["classes"] == ["censored", "event"]
+    assert sum(manifest["class_counts"].values()) == 150
+    assert manifest["study"]["task"]["horizons"] == [365, 1095]
+    assert json.loads((finished / "results" / "maps" / "index.json").read_text()) == []
+
+
+def test_running_again_changes_no_byte(copy: Path) -> None:
+    files = ("splits.csv", "predictions.csv", "estimates.csv", "manifest.json", "coefficients.csv")
+    before = {name: (copy / "results" / name).read_bytes() for name in files}
+    shutil.rmtree(copy / "artefacts")
+    run_study(copy, workers=0, progress=QUIET)
+    assert {name: (copy / "results" / name).read_bytes() for name in files} == before
+
+
+def test_a_changed_time_is_refused_until_told_what_to_do(copy: Path) -> None:
+    table = pd.read_csv(copy / "patients.csv")
+    table.loc[3, "os_days"] += 100
+    table.to_csv(copy / "patients.csv", index=False)
+    with pytest.raises(CohortError, match="patient S003: os_days changed"):
+        run_study(copy, workers=0, progress=QUIET)
+    before = (copy / "results" / "predictions.csv").read_bytes()
+    assert run_study(copy, workers=0, extend=True, progress=QUIET).finished
+    assert (copy / "results" / "predictions.csv").read_bytes() != before
+
+
+def test_more_patients_keep_the_old_ones_in_their_folds(copy: Path) -> None:
+    before = pd.read_csv(copy / "results" / "splits.csv").query("part == 'test'").set_index("patient")["fold"]
+    for name, row in (("patients.csv", {"os_days": 50, "os_event": 1}), ("features.csv", {"x0": 0.5})):
+        table = pd.read_csv(copy / name)
+        table.loc[len(table)] = table.iloc[0].to_dict() | {"patient": "NEW"} | row
+        table.to_csv(copy / name, index=False)
+    run_study(copy, workers=0, until="models", extend=True, progress=QUIET)
+    after = pd.read_csv(copy / "results" / "splits.csv").query("part == 'test'").set_index("patient")["fold"]
+    assert "NEW" in after.index
+    assert (after.drop("NEW") == before[after.drop("NEW").index]).all()
+
+
+def test_the_follow_up_among_the_features_is_refused(copy: Path) -> None:
+    table = pd.read_csv(copy / "features.csv").assign(os_days=1.5)
+    table.to_csv(copy / "features.csv", index=False)
+    with pytest.raises(Exception, match="the label, os_days, among the features"):
+        run_study(copy, workers=0, progress=QUIET)
+
+
+def test_check_speaks_of_events_and_of_patients_without_a_follow_up(tmp_path: Path) -> None:
+    folder = write_study(write_cohort(tmp_path, patients=40))
+    table = pd.read_csv(folder / "patients.csv").astype({"os_days": object})
+    table.loc[[4, 5], "os_days"] = ""
+    table.to_csv(folder / "patients.csv", index=False)
+    task = {"kind": "survival", "target": "os", "time": "os_days", "event": "os_event", "horizons": [1e6]}
+    write_study(folder, task=task)
+    told = {f.rule: f for f in check(folder, workers=0, progress=QUIET).findings}
+    assert told["patient-without-follow-up"].who == ("S004", "S005")
+    assert "beyond the longest follow-up" in told["horizon-beyond-follow-up"].what
+    assert "events among 38 patients" in told["events-few"].what
+    assert not any("class" in f.what or "label" in f.what for f in told.values())
+
+
+def test_a_harmonised_study_runs_and_harmonising_by_the_follow_up_is_refused(copy: Path) -> None:
+    write_study(copy, models=[{"cox": {"combat": "site", "screen": 4}}])
+    run_study(copy, workers=0, until="models", progress=QUIET)
+    assert concordance(copy) > 0.65
+    write_study(copy, models=[{"cox": {"combat": "os_event"}}])
+    with pytest.raises(Exception, match="which is the target"):
+        run_study(copy, workers=0, until="models", progress=QUIET)
+
+
+def test_sites_left_out_and_a_locked_holdout_are_predicted_too(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path, patients=120, effect=1.2)
+    write_study(folder, validation={"folds": 2, "also": ["leave_one_site_out"], "holdout": "site == 'site-C'"})
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    table = pd.read_csv(folder / "results" / "predictions.csv").query("part == 'test'")
+    assert set(table["scheme"]) == {"patient_kfold", "leave_one_site_out", "holdout"}
+    assert set(table.query("scheme == 'holdout'")["site"]) == {"site-C"}
