@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from phenolens.audit.study import audit_study
+from phenolens.cli import app
 from phenolens.core.errors import CohortError
 from phenolens.core.predictions import SurvivalPredictions
 from phenolens.core.types import Example
 from phenolens.models.predict import load_model
+from phenolens.report.build import build
 from phenolens.run import check, run_study, stored_examples
 from phenolens.steps.desk import Desk
 from phenolens.study import Study
@@ -103,6 +108,62 @@ def test_running_again_changes_no_byte(copy: Path) -> None:
     shutil.rmtree(copy / "artefacts")
     run_study(copy, workers=0, progress=QUIET)
     assert {name: (copy / "results" / name).read_bytes() for name in files} == before
+
+
+def page_of(folder: Path, *, pseudonyms: bool = False) -> str:
+    return build(folder, pseudonyms=pseudonyms).read_text("utf-8")
+
+
+def test_the_report_reads_without_a_word_of_classes(copy: Path) -> None:
+    page = page_of(copy)
+    assert "The time to os was predicted for 150 patients from 3 sites, with 1 model." in page
+    events = pd.read_csv(copy / "patients.csv")["os_event"].sum()
+    assert f"{events} events were seen" in page
+    assert f"cox {concordance(copy):.2f} (" in page
+    assert "log hazard ratio" in page
+    assert "Not audited: run phenolens audit" in page
+    for word in ("ROC", "confusion", "AUC", "accuracy", "probability of"):
+        assert word not in page
+    assert 'src="http' not in page
+    assert page == page_of(copy)
+
+
+def test_the_report_with_pseudonyms_names_no_patient_and_no_site(copy: Path) -> None:
+    page = page_of(copy, pseudonyms=True)
+    assert "site-A" not in page
+    assert not re.findall(r"\bS\d{3}\b", page)
+
+
+def test_estimates_by_horizon_and_site_become_columns_and_rows(copy: Path) -> None:
+    table = pd.read_csv(copy / "results" / "estimates.csv")
+    row = table.iloc[0].to_dict() | {"metric": "cumulative_auc", "value": 0.77, "low": 0.7, "high": 0.84}
+    more = [row | {"subgroup": f"horizon={h}{s}"} for h in (365, 1095) for s in ("", ";site=site-B")]
+    none = row | {"subgroup": "site=site-A", "metric": "uno_c", "value": None, "note": "not estimable: 4 events"}
+    pd.concat([table, pd.DataFrame([*more, none])]).to_csv(copy / "results" / "estimates.csv", index=False)
+    page = page_of(copy)
+    assert "cumulative auc at 365" in page
+    assert "cumulative auc at 1095" in page
+    assert page.count("0.70 to 0.84") == 4
+    assert "Not estimable: 4 events." in page
+
+
+def test_the_audit_comes_into_the_report(copy: Path) -> None:
+    (line,) = audit_study(copy, permutations=19, workers=0, progress=QUIET)
+    assert line.startswith("cox: fold-mean of Uno's C 0.")
+    assert "null run clean" in line
+    (test,) = json.loads((copy / "results" / "audit.json").read_text())["permutation"]
+    assert test["observed"] == pytest.approx(concordance(copy), abs=1e-12), "the audit measures as the estimates do"
+    page = page_of(copy)
+    assert "permutation p 0.050" in page
+    assert "shuffled, time and event together" in page
+
+
+def test_the_command_line_runs_a_study_of_survival_to_its_report(tmp_path: Path) -> None:
+    folder = write_study(write_cohort(tmp_path, patients=60))
+    for command in (["check"], ["run", "--workers", "1", "--quiet"], ["report"]):
+        said = CliRunner().invoke(app, [*command, str(folder)])
+        assert said.exit_code == 0, said.output
+    assert (folder / "report.html").exists()
 
 
 def test_a_changed_time_is_refused_until_told_what_to_do(copy: Path) -> None:

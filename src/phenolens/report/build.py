@@ -12,7 +12,7 @@ from phenolens.core.store import write_text
 from phenolens.evaluate.curves import CALIBRATION_NOTE, CONFUSION_NOTE, ROC_NOTE
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
-from phenolens.report import audit, cohort, evidence, masks, settings, story, tables, views, words
+from phenolens.report import audit, cohort, evidence, masks, settings, story, survival_page, tables, views, words
 from phenolens.report import names as naming
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
@@ -48,6 +48,8 @@ def render(record: Record, names: naming.Names) -> str:
     )
     if record.finds_masks:
         return environment.get_template("masks.html").render(**masks.content(record, names)) + "\n"
+    if record.survival is not None:
+        return environment.get_template("survival_page.html").render(**survival_page.content(record, names)) + "\n"
     return environment.get_template("page.html").render(**content(record, names)) + "\n"
 
 

@@ -15,6 +15,7 @@ METRICS: Mapping[str, str] = {
     "macro_recall": "macro recall",
     "brier": "Brier score",
     "log_loss": "log loss",
+    "uno_c": "Uno's C",
     "dice": "Dice",
     "median_dice": "median Dice",
     "surface_dice": "surface Dice",
@@ -30,6 +31,8 @@ MEANING: Mapping[str, str] = {
     "accuracy": "the share of right predictions; compare it with the share of the largest class",
     "macro_precision": "how often a stated class is the true one, averaged over the classes",
     "macro_recall": "the share of right predictions within each class, averaged over the classes",
+    "uno_c": "the chance that of two patients the one with the earlier event had the higher risk, up to tau: 0.5 is "
+    "guessing, 1 is perfect",
     "brier": "the mean squared error of the probabilities: 0 is perfect",
     "log_loss": "how surprised the model was by the truth: 0 is perfect",
 }
