@@ -18,11 +18,15 @@ from phenolens.core.errors import CohortError
 from phenolens.core.predictions import SurvivalPredictions
 from phenolens.core.types import Example
 from phenolens.models.predict import load_model
+from phenolens.predict import predict_images
 from phenolens.report.build import build
 from phenolens.run import check, run_study, stored_examples
 from phenolens.steps.desk import Desk
 from phenolens.study import Study
+from tests.small_scans import write_scan_study, write_scans
 from tests.small_study import QUIET
+from tests.small_study import write_cohort as write_slides
+from tests.small_study import write_study as write_slide_study
 from tests.small_survival import write_cohort, write_study
 
 
@@ -217,6 +221,59 @@ def test_a_harmonised_study_runs_and_harmonising_by_the_follow_up_is_refused(cop
     write_study(copy, models=[{"cox": {"combat": "os_event"}}])
     with pytest.raises(Exception, match="which is the target"):
         run_study(copy, workers=0, until="models", progress=QUIET)
+
+
+FOLLOWED = {"kind": "survival", "target": "os", "time": "os_days", "event": "os_event", "horizons": [365, 1095]}
+
+
+def give_follow_up(folder: Path) -> None:
+    """Columns of time and event for every patient of a study: one in four is censored."""
+    table = pd.read_csv(folder / "patients.csv")
+    draw = np.random.default_rng(0)
+    n = len(table)
+    table = table.assign(os_days=draw.integers(20, 2000, n), os_event=(np.arange(n) % 4 > 0).astype(int))
+    table.to_csv(folder / "patients.csv", index=False)
+
+
+@pytest.mark.slow
+def test_slides_are_read_to_a_report_without_maps_and_a_new_slide_gets_risk_group_and_survival(tmp_path: Path) -> None:
+    folder = write_slides(tmp_path / "s", patients=3)
+    give_follow_up(folder)
+    write_slide_study(folder, task=FOLLOWED, models=["cox"])
+    assert run_study(folder, workers=1, progress=QUIET).finished
+    manifest = json.loads((folder / "results" / "manifest.json").read_text())
+    assert any("no maps are drawn" in note for note in manifest["notes"])
+    page = page_of(folder)
+    assert "no maps are drawn" in page.lower()
+    assert "is the tissue right?" in page
+    model = folder / "results" / "models" / "cox" / "final"
+    done = predict_images(model, [folder / "slides" / "P003-A.svs"], tmp_path / "out", workers=1, progress=QUIET)
+    assert done.refused == 0
+    row = pd.read_csv(tmp_path / "out" / "predictions.csv").iloc[0]
+    assert row["group"] in ("low", "high")
+    assert 1 >= row["s_365"] >= row["s_1095"] >= 0
+    assert "predicted" not in row
+    assert "risk (survival" in done.lines[0]
+    assert not (tmp_path / "out" / "maps").exists()
+
+
+@pytest.mark.slow
+def test_scans_with_missing_sequences_are_read_and_new_patients_get_risk_and_group(tmp_path: Path) -> None:
+    folder = write_scans(tmp_path / "s", patients=10)
+    give_follow_up(folder)
+    write_scan_study(folder, task=FOLLOWED, models=[{"cox": {"missing": "impute"}}])
+    assert run_study(folder, workers=1, progress=QUIET).finished
+    assert not (folder / "results" / "sequences.csv").exists()
+    cases = pd.read_csv(folder / "images.csv").query("patient in ('P04', 'P05')")
+    cases = cases.assign(**{c: [str(folder / p) for p in cases[c]] for c in ("path", "mask")})
+    cases.drop(columns="image").to_csv(tmp_path / "new.csv", index=False)
+    model = folder / "results" / "models" / "cox" / "final"
+    done = predict_images(model, [tmp_path / "new.csv"], tmp_path / "out", progress=QUIET)
+    rows = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("patient")
+    assert done.refused == 0
+    assert list(rows.columns[:4]) == ["risk", "group", "s_365", "s_1095"]
+    predicted = load_model(model, base=folder).predict([e for e in examples_of(folder) if e.patient == "P05"])[0]
+    assert rows.loc["P05", "risk"] == pytest.approx(predicted[0], abs=1e-5)
 
 
 def test_sites_left_out_and_a_locked_holdout_are_predicted_too(tmp_path: Path) -> None:
