@@ -199,3 +199,20 @@ def test_nothing_to_choose_on_and_nothing_to_learn_from_are_refused() -> None:
         fit(tune=[])
     with pytest.raises(ModelError, match="no event among"):
         fit([replace(e, targets={**e.targets, "dead": 0}) for e in TRAIN])
+
+
+@pytest.mark.slow
+def test_on_noise_the_concordance_of_many_seeds_is_one_half() -> None:
+    found = []
+    for seed in range(100):
+        draw = np.random.default_rng(seed)
+        noise = [
+            replace(example(e.patient, None, draw.normal(size=(1, 200))), targets=dict(e.targets))
+            for e in cohort(60, seed=1000 + seed, effect=0)
+        ]
+        for fold in range(3):
+            rest = [e for i, e in enumerate(noise) if i % 3 != fold]
+            time, event = follow_up(noise[fold::3])
+            made = fit(rest[8:], rest[:8])
+            found.append(harrell(time, event, made.predict(noise[fold::3])[:, 0]))
+    assert np.mean(found) == pytest.approx(0.5, abs=0.02)
