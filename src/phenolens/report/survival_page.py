@@ -37,7 +37,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
         "followed": followed(record, names, held),
         "findings": cohort.findings(record, names),
         "main": words.scheme(record.main, study["validation"]),
-        "blocks": [_block(record, names, s) for s in record.schemes],
+        "blocks": [table for s in record.schemes for table in _blocks(record, names, s)],
         "meanings": _meanings(record),
         "coverage": COVERAGE_NOTE,
         "survival": {},
@@ -125,26 +125,36 @@ def followed(record: Record, names: Names, held: SurvivalPredictions) -> Table:
     return table
 
 
-def _block(record: Record, names: Names, scheme: str) -> Table:
-    """Patients and model by metric (and horizon) of one scheme."""
+def _blocks(record: Record, names: Names, scheme: str) -> list[Table]:
+    """The estimates of one scheme: up to tau, and at each horizon where there are such."""
     rows = record.estimates[record.estimates["scheme"] == scheme]
     parts = rows["subgroup"].str.extract(r"^(?:horizon=(?P<horizon>[^;]+))?;?(?:site=(?P<site>.*))?$").fillna("")
-    rows = rows.assign(horizon=parts["horizon"], place=parts["site"])
-    rows = rows[(rows["subgroup"] == "all") | (rows["horizon"] != "") | (rows["place"] != "")]
-    kinds = rows[["metric", "horizon"]].drop_duplicates().itertuples(index=False, name=None)
-    order = words.in_order(sorted(set(rows["metric"])))
-    shown = sorted(kinds, key=lambda k: (order.index(k[0]), float(k[1] or 0)))
-    heads = [f"{words.metric(m)}{f' at {h}' if h else ''} {words.direction(m)}".strip() for m, h in shown]
+    rows = rows.assign(at=parts["horizon"], place=parts["site"])
+    rows = rows[(rows["subgroup"] == "all") | (rows["at"] != "") | (rows["place"] != "")]
     title = words.scheme(scheme, record.manifest["study"]["validation"])
-    table = Table(f"Estimates: {title}", ["patients", "model", "n", "events", *heads])
-    for place in sorted(set(rows["place"]), key=lambda p: (p != "", names.site(p) if p else "")):
-        for model in [m for m in record.models if m in set(rows["model"])]:
-            mine = rows[(rows["place"] == place) & (rows["model"] == model)]
-            if len(mine):
-                by = {(r["metric"], r["horizon"]): {str(k): v for k, v in r.items()} for r in mine.to_dict("records")}
-                numbers = [Cell(f"{int(mine[c].max()):,}") for c in ("n_patients", "n_events")]
-                who = [label(names.site(place) if place else "all"), plain(model)]
-                table.rows.append([*who, *numbers, *(cell(by.get(k), table, names) for k in shown)])
+    whole = _block(record, names, rows[rows["at"] == ""], Table(f"Estimates: {title}", ["patients", "model"]))
+    by = _block(record, names, rows[rows["at"] != ""], Table(f"At each horizon: {title}", ["patients", "model", "at"]))
+    return [table for table in (whole, by) if table.rows]
+
+
+def _block(record: Record, names: Names, rows: pd.DataFrame, table: Table) -> Table:
+    """Patients, model (and horizon) by metric."""
+    kinds = words.in_order(sorted(set(rows["metric"])))
+    by_horizon = "at" in table.head
+    table.head += ["n", "events", *(f"{words.metric(m)} {words.direction(m)}".strip() for m in kinds)]
+    order = {model: i for i, model in enumerate(record.models)}
+    keys = {(str(r["place"]), str(r["model"]), str(r["at"])) for r in rows.to_dict("records")}
+
+    def rank(key: tuple[str, str, str]) -> tuple[bool, str, int, float]:
+        place, model, at = key
+        return place != "", names.site(place) if place else "", order.get(model, len(order)), float(at or 0)
+
+    for place, model, at in sorted(keys, key=rank):
+        mine = rows[(rows["place"] == place) & (rows["model"] == model) & (rows["at"] == at)]
+        by = {str(r["metric"]): {str(k): v for k, v in r.items()} for r in mine.to_dict("records")}
+        who = [label(names.site(place) if place else "all"), plain(model), *([Cell(at)] if by_horizon else [])]
+        numbers = [Cell(f"{int(mine[c].max()):,}") for c in ("n_patients", "n_events")]
+        table.rows.append([*who, *numbers, *(cell(by.get(m), table, names) for m in kinds)])
     methods = sorted({str(m) for m in rows[rows["low"].notna() & (rows["place"] == "")]["method"]})
     table.words = words.sentence("Intervals (second line): " + "; ".join(methods)) if methods else ""
     return table
