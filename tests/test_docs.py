@@ -23,7 +23,10 @@ from phenolens.scans.quality import ScanQualitySettings
 from phenolens.study import Study
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("docs/scans.md", "docs/models.md", "docs/radiomics.md", "docs/segmentation.md", "docs/evidence.md")
+GUIDES = (
+    *("docs/scans.md", "docs/models.md", "docs/radiomics.md", "docs/segmentation.md", "docs/survival.md"),
+    "docs/evidence.md",
+)
 PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md", *GUIDES)
 BASE: dict[str, Any] = {
     "study": "shown",
@@ -119,6 +122,27 @@ def test_the_feature_table_in_the_guide_gives_a_part_a_sequence(tmp_path: Path) 
     assert [(p.name, p.present) for p in held.parts["P2"]] == [("DWI", False), ("T1", True)]
 
 
+def test_the_follow_up_in_the_guide_is_read(tmp_path: Path) -> None:
+    (text,) = blocks("docs/survival.md", "csv patients.csv")
+    (tmp_path / "patients.csv").write_text(text)
+    told = yaml.safe_load(blocks("docs/survival.md", "yaml")[0])["task"]
+    asked = table.Tables(
+        patients=tmp_path / "patients.csv", images=None, target=told["target"], time=told["time"], event=told["event"]
+    )
+    cohort, found = table.load(asked)
+    assert found == []
+    assert list(table.labels(cohort, asked)) == ["event", "censored", "event", "censored"]
+
+
+@pytest.mark.parametrize("recipe", ["gist-ct"])
+def test_the_survival_a_recipe_speaks_of_loads(recipe: str, tmp_path: Path) -> None:
+    home = ROOT / "src/phenolens/recipes" / recipe
+    (task,) = re.findall(r"`(task: .*?)`", (home / "README.md").read_text("utf-8"))
+    study = yaml.safe_load((home / "study.yaml").read_text("utf-8")) | yaml.safe_load(task) | {"models": ["cox"]}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    assert Study.load(tmp_path).survives
+
+
 @pytest.mark.parametrize("page", GUIDES)
 def test_the_python_in_a_guide_prints_what_it_says(page: str) -> None:
     for code, output in zip(blocks(page, "python"), blocks(page, "output"), strict=True):
@@ -135,6 +159,13 @@ def defaults_shown(text: str) -> dict[str, str]:
 
 def as_shown(value: object) -> str:
     return str(value) if isinstance(value, str | float) else yaml.safe_dump(value).split("\n")[0]
+
+
+def test_the_guide_of_survival_shows_the_parameter_of_cox() -> None:
+    shown = defaults_shown((ROOT / "docs/survival.md").read_text("utf-8"))
+    actual = {f.name: as_shown(f.default) for f in fields(MODELS.plugin("cox")[0])}
+    assert shown.items() <= actual.items()
+    assert set(actual) - set(shown) <= {f.name for f in fields(MODELS.plugin("logistic")[0])}
 
 
 @pytest.mark.parametrize("model", ["logistic", "forest", "search", "sequence_fusion", "cnn3d"])

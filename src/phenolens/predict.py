@@ -176,14 +176,11 @@ def _predict_one(
         covariates={"site": "unknown"},
     )
     p = stored.predict([example])[0]
-    classes = list(stored.config["classes"])
-    best = int(p.argmax())
-    pictures = _maps(job, stored, example, thumbnail, best, out, classes)
-    row = {"image": Path(job.path).name, "predicted": classes[best]}
-    row |= {f"p_{c}": round(float(v), 6) for c, v in zip(classes, p, strict=True)}
+    pictures = [] if stored.survives else _maps(job, stored, example, thumbnail, int(p.argmax()), out)
+    told, shown = stored.told(p)
+    row: dict[str, Any] = {"image": Path(job.path).name, **told}
     row |= {"tiles": len(bag.x), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
-    shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(classes, p, strict=True))
-    return row, [f"{row['image']}: {classes[best]} ({shown}) from {len(bag.x)} tiles", *(f"  note: {n}" for n in notes)]
+    return row, [f"{row['image']}: {shown} from {len(bag.x)} tiles", *(f"  note: {n}" for n in notes)]
 
 
 def _refuse_stain(thumbnail: np.ndarray[Any, Any], made: Prepared) -> None:
@@ -214,8 +211,8 @@ def _maps(
     thumbnail: np.ndarray[Any, Any],
     target: int,
     out: Path,
-    classes: Sequence[str],
 ) -> list[str]:
+    classes = stored.classes
     offers = ("attention",) if hasattr(stored.fitted, "attention") else ()
     written = []
     for method in EXPLAINERS.names():

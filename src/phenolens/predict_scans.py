@@ -53,7 +53,7 @@ def predict_scans(
             lines += said
             step.advance()
     first = ["patient"] if unit == "patient" else ["patient", unit]
-    columns = [*first, "predicted", *(f"p_{c}" for c in stored.classes), "sequences", "refused", "notes"]
+    columns = [*first, *stored.shown, "sequences", "refused", "notes"]
     write_csv(out / "predictions.csv", pd.DataFrame(rows, columns=columns))
     refused = sum(bool(row.get("refused")) for row in rows)
     return [*lines, f"written to {out / 'predictions.csv'}"], refused
@@ -124,16 +124,13 @@ def _predict(
     except PhenolensError as error:
         why = f"found {error.found}; expected {error.expected}; {error.todo}"
         return row | {"refused": str(error)}, [f"{case}: REFUSED: {why}", *said]
-    best = stored.classes[int(p.argmax())]
-    made: dict[str, Any] = {"predicted": best}
-    made |= {f"p_{c}": round(float(v), 6) for c, v in zip(stored.classes, p, strict=True)}
+    made, shown = stored.told(p)
     made["sequences"] = " ".join(there)
     flag = stored.flags(example)
     if flag:
         said = [*said, f"  read with care: {flag}"]
     made["flag"] = flag
-    shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(stored.classes, p, strict=True))
-    return made | row, [f"{case}: {best} ({shown}) from {', '.join(there) or 'one scan'}", *said]
+    return made | row, [f"{case}: {shown} from {', '.join(there) or 'one scan'}", *said]
 
 
 def _covariates(images: pd.DataFrame) -> dict[str, str]:

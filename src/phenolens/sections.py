@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SEGMENTATION = "segmentation"
+SEGMENTATION, SURVIVAL = "segmentation", "survival"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -92,8 +92,8 @@ class TaskSection(Section):
 
     kind: str = "classification"
     target: str = Field(
-        description="Column with the label, in the patients table (or the images table); of a segmentation, the name "
-        "of what is outlined (default: lesion)."
+        description="Column with the label, in the patients table (or the images table); of a survival, a name for the "
+        "end point; of a segmentation, the name of what is outlined (default: lesion)."
     )
     unit: Literal["patient", "image", "lesion"] = Field("patient", description="What one prediction is about.")
     classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
@@ -106,6 +106,11 @@ class TaskSection(Section):
     threshold: float | None = Field(
         None, gt=0, lt=1, description="Probability of the positive class from which one would act, fixed beforehand."
     )
+
+    @property
+    def outcome(self) -> tuple[str, ...]:
+        """The columns of the tables that hold the truth: none may be an input."""
+        return tuple(c for c in (self.time, self.event) if c) if self.kind == SURVIVAL else (self.target,)
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from phenolens.core.errors import PhenolensError, StudyError, nearest
 from phenolens.core.registry import ENCODERS, EXPLAINERS, MODELS, TASKS, Choice
 from phenolens.sections import (
     SEGMENTATION,
+    SURVIVAL,
     AuditSection,
     ExplainSection,
     FeaturesSection,
@@ -30,6 +31,7 @@ from phenolens.sections import (
     ValidationSection,
 )
 from phenolens.study_masks import mask_faults
+from phenolens.study_survival import survival_faults
 from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refusal
 
 FILE = "study.yaml"
@@ -78,6 +80,11 @@ class Study(Section):
     def segments(self) -> bool:
         """Whether masks are predicted."""
         return self.task.kind == SEGMENTATION
+
+    @property
+    def survives(self) -> bool:
+        """Whether the time to an event is predicted."""
+        return self.task.kind == SURVIVAL
 
     @property
     def reads(self) -> Literal["slide", "scan", "folder", "table"]:
@@ -184,6 +191,7 @@ def _impossible(study: Study) -> list[Fault]:
     if study.task.unit == "image" and study.scan.missing == "left_out":
         what = "units of one image with scan.missing left_out"
         faults.append((("scan", "missing"), what, "allowed", "remove it: an image has one sequence"))
+    faults += survival_faults(study)
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong

@@ -28,7 +28,7 @@ def _models(study: Study) -> list[Fault]:
     faults: list[Fault] = []
     for i, choice in enumerate(study.model_choices()):
         task = getattr(MODELS.plugin(choice.name, base=choice.base)[0], "task", "classification")
-        if (task == SEGMENTATION) != (study.task.kind == SEGMENTATION):
+        if task != study.task.kind:
             found = f"model '{choice.name}', which is for {task}, in a study of {study.task.kind}"
             todo = f"set task.kind: {task}, or choose another model; see phenolens list models"
             faults.append((("models", i), found, f"a model for {study.task.kind}", todo))

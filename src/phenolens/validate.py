@@ -104,7 +104,7 @@ def _validate(desk: Desk, stored: Stored, model: Path) -> list[str]:
     examples, _, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
     told = _predicted(desk, ready, stored, examples)
     write_csv(desk.results / "predictions.csv", told.rows)
-    predictions = models.predictions_of(ready, told.rows)
+    predictions = models.predictions_of(desk, ready, told.rows)
     models.measure(desk, predictions)
     findings = [*ready.findings, *_refused(told.refused)]
     records.write_findings(desk, findings)

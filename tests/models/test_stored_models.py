@@ -167,3 +167,11 @@ def test_no_file_of_models_or_tasks_reads_or_writes_pickle() -> None:
         for path in (Path(__file__).parents[2] / "src/phenolens" / room).rglob("*.py"):
             text = path.read_text()
             assert not [w for w in ("import pickle", "joblib", "torch.save", "torch.load(") if w in text], path
+
+
+def test_a_prediction_is_told_by_its_class_and_probabilities(tmp_path: Path) -> None:
+    stored = load_fit(Store(tmp_path), fitted(tmp_path))
+    row, words = stored.told(np.array([0.25, 0.75]))
+    assert row == {"predicted": "B", "p_A": 0.25, "p_B": 0.75}
+    assert tuple(row) == stored.shown
+    assert words == "B (A 0.25, B 0.75)"

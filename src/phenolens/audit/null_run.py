@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from phenolens.audit.relabel import Labels, Plan, plan
+from phenolens.audit.survival import risk_order
 from phenolens.core import compute
 from phenolens.core.errors import ModelError, SplitError
 from phenolens.core.progress import Progress
@@ -25,10 +26,12 @@ from phenolens.evaluate.score import fold_mean
 from phenolens.models.bags import condense
 
 METRIC = "auc"
+RISKS = "fold-mean of Uno's C"
 HELD_BYTES = 2 * 2**30
 """Where the model cannot pool features first, a worker keeps up to this in memory; above it each refit reads them."""
 STAND_IN = Choice(kind="model", name="mean_pool")
 OF_PARTS = Choice(kind="model", name="logistic", params={"missing": "impute"})
+OF_RISK = Choice(kind="model", name="cox", params={"missing": "impute"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class _Null:
     observed: float
     drawn: tuple[float, ...]
     facts: Mapping[str, Any]
+    moved: str = "labels"
 
 
 def permutation_p(
@@ -66,6 +70,8 @@ def permutation_p(
     refit_all: bool = False,
 ) -> dict[str, Any]:
     """p of the fold-mean macro AUC when patients' labels are permuted and the model is fitted again each time.
+
+    Of a survival, time and event are permuted as pairs, and the statistic is the fold-mean of Uno's C.
 
     One repeat of the main scheme (that of the first split that is not the holdout) is used. A model that is not cheap
     is represented by a linear head on mean-pooled features, said in `refitted`, unless `refit_all`. The statistic is
@@ -83,7 +89,7 @@ def permutation_p(
     drawn = np.array(null.drawn)
     reached = int((drawn >= null.observed - 1e-12).sum())
     return {
-        "test": "labels of patients permuted, model fitted again on every fold",
+        "test": f"{null.moved} of patients permuted, model fitted again on every fold",
         "observed": null.observed,
         "p": (1 + reached) / (1 + permutations),
         "permutations": permutations,
@@ -121,7 +127,7 @@ def null_run(
     threshold = max(0.03, 3 * error)
     mean = float(drawn.mean())
     return {
-        "test": "null run: the fitting procedure on permuted labels",
+        "test": f"null run: the fitting procedure on permuted {null.moved}",
         "mean": mean,
         "standard_error": error,
         "threshold": threshold,
@@ -148,7 +154,8 @@ def _refits(
     folds = one_repeat(splits)
     taking_part = frozenset[str]().union(*(f.train | f.tune | f.test for f in folds))
     mine = sorted((e for e in examples if e.patient in taking_part), key=lambda e: (e.patient, e.unit_id))
-    relabel = plan(mine, folds, task.create().target, draws=draws)
+    told = task.create().outcome
+    relabel = plan(mine, folds, told[0] if len(told) == 1 else told, draws=draws)
     chosen, refitted = represent(model, all_)
     small = condense(chosen.create(), mine)
     hold = not hasattr(chosen.create(), "pool")
@@ -162,7 +169,9 @@ def _refits(
             made = outcome.unwrap()
             values += made
             step.advance(len(made))
-    return _Null(observed=values[0], drawn=tuple(values[1:]), facts=_facts(relabel, model, refitted, seed))
+    facts = _facts(relabel, model, refitted, seed)
+    moved = "follow-up" if relabel.followed else "labels"
+    return _Null(observed=values[0], drawn=tuple(values[1:]), facts=facts, moved=moved)
 
 
 def one_repeat(splits: Sequence[Split]) -> tuple[Split, ...]:
@@ -188,6 +197,8 @@ def represent(model: Choice, all_: bool) -> tuple[Choice, str]:
             expected="a model that is refitted in seconds, or your word that this one shall be",
             todo="say phenolens audit --refit-all, and give it the night",
         )
+    if getattr(made, "task", "") == "survival":
+        return OF_RISK, f"a Cox regression on the features of each part ({OF_RISK.name}) in place of {model.name}"
     if made.accepts_missing:
         return OF_PARTS, f"a linear head on the features of each part ({OF_PARTS.name}) in place of {model.name}"
     return STAND_IN, f"a linear head on mean-pooled features ({STAND_IN.name}) in place of {model.name}"
@@ -209,7 +220,9 @@ def _fit_all(job: _Job) -> list[float]:
 
 
 def _statistic(model: Any, task: Any, metric: Any, examples: Sequence[Example], job: _Job) -> float:
-    """The fold-mean macro AUC, by the same functions as the estimates."""
+    """The fold-mean macro AUC, by the same functions as the estimates; of a survival the fold-mean of Uno's C."""
+    if task.kind == "survival":
+        return risk_order(model, task, examples, job.folds, job.seed)
     results = []
     for fold in job.folds:
         train, tune, test = ([e for e in examples if e.patient in part] for part in (fold.train, fold.tune, fold.test))
@@ -221,7 +234,9 @@ def _statistic(model: Any, task: Any, metric: Any, examples: Sequence[Example], 
 
 
 def _relabelled(examples: Sequence[Example], labels: Labels, task: Any) -> list[Example]:
-    return [replace(e, targets={**e.targets, task.target: labels[e.patient, e.unit_id]}) for e in examples]
+    given = [labels[e.patient, e.unit_id] for e in examples]
+    named = [dict(zip(task.outcome, (g,) if isinstance(g, str) else g, strict=True)) for g in given]
+    return [replace(e, targets={**e.targets, **own}) for e, own in zip(examples, named, strict=True)]
 
 
 def _held(examples: Sequence[Example]) -> Sequence[Example]:
@@ -245,7 +260,7 @@ def _facts(relabel: Plan, model: Choice, refitted: str, seed: int) -> dict[str, 
     if relabel.mixes_sites:
         notes.append("labels moved between sites: a signal of the site alone would look like one of the label")
     return {
-        "statistic": "mean over classes of the fold-mean one-vs-rest AUC",
+        "statistic": RISKS if relabel.followed else "mean over classes of the fold-mean one-vs-rest AUC",
         "model": model.name,
         "refitted": refitted,
         "scheme": first.scheme,

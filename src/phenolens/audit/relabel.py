@@ -31,7 +31,9 @@ ROOM = 10
 _FEWEST = 20
 _TRIES = 1000
 
-Labels = Mapping[tuple[str, str], str]
+Label = str | tuple[float, int]
+"""A class, or time and event: a follow-up moves as a pair, so that who was censored stays censored at that time."""
+Labels = Mapping[tuple[str, str], Label]
 """(patient, unit id) -> label."""
 
 
@@ -44,7 +46,7 @@ class Plan:
 
     patients: tuple[str, ...]
     units: tuple[tuple[str, ...], ...]
-    blocks: tuple[tuple[str, ...], ...]
+    blocks: tuple[tuple[Label, ...], ...]
     strata: tuple[tuple[int, ...], ...]
     how: str
     distinct: float
@@ -63,7 +65,7 @@ class Plan:
             ModelError: no relabelling in 1,000 leaves every class in every training set and in a test set.
         """
         rng = np.random.default_rng(int(key_of(["relabel", seed, number, self.patients]), 16) % 2**63)
-        classes = {label for block in self.blocks for label in block}
+        classes = classes_of(self.blocks)
         for _ in range(_TRIES):
             blocks = list(self.blocks)
             for stratum in self.strata:
@@ -71,34 +73,51 @@ class Plan:
                     blocks[place] = self._moved(self.blocks[taken], len(self.units[place]))
             if self.fits(blocks, classes):
                 return self._given(blocks)
+        kept = "an event" if self.followed else "every class"
         raise ModelError(
-            f"no relabelling in {_TRIES} that leaves every class in every training set and in a test set",
+            f"no relabelling in {_TRIES} that leaves {kept} in every training set and in a test set",
             expected="classes with enough patients to be permuted",
             todo="leave the smallest class out with where:, or use fewer folds",
         )
 
-    def _moved(self, block: tuple[str, ...], units: int) -> tuple[str, ...]:
+    @property
+    def followed(self) -> bool:
+        """Whether a label is a time and an event."""
+        return isinstance(self.blocks[0][0], tuple)
+
+    def _moved(self, block: tuple[Label, ...], units: int) -> tuple[Label, ...]:
         return block if len(block) == units else block[:1] * units
 
-    def fits(self, blocks: Sequence[tuple[str, ...]], classes: set[str]) -> bool:
-        """Whether every training set holds every class, and every class has a test set with and without it."""
+    def fits(self, blocks: Sequence[tuple[Label, ...]], classes: set[str]) -> bool:
+        """Whether every training set holds every class, and every class has a test set with and without it.
+
+        Of a follow-up: whether every training set holds an event, and some test set does.
+        """
         held = list(zip(self.patients, blocks, strict=True))
 
         def found(part: frozenset[str]) -> set[str]:
-            return {label for patient, block in held if patient in part for label in block}
+            return classes_of([block for patient, block in held if patient in part])
 
         if any(found(fold.train) != classes for fold in self.folds):
             return False
         tests = [found(fold.test) for fold in self.folds]
-        return set[str]().union(*(test for test in tests if len(test) > 1)) == classes
+        return set[str]().union(*(test for test in tests if len(test) > 1 or self.followed)) == classes
 
-    def _given(self, blocks: Sequence[tuple[str, ...]]) -> Labels:
+    def _given(self, blocks: Sequence[tuple[Label, ...]]) -> Labels:
         rows = zip(self.patients, self.units, blocks, strict=True)
         return {(p, unit): label for p, units, block in rows for unit, label in zip(units, block, strict=True)}
 
 
-def plan(examples: Sequence[Example], folds: Sequence[Split], target: str, *, draws: int) -> Plan:
+def classes_of(blocks: Sequence[tuple[Label, ...]]) -> set[str]:
+    """The classes among labels; of a follow-up only the event, which is what there must be some of."""
+    labels = {label for block in blocks for label in block}
+    return {label if isinstance(label, str) else "event" for label in labels if isinstance(label, str) or label[1]}
+
+
+def plan(examples: Sequence[Example], folds: Sequence[Split], target: str | Sequence[str], *, draws: int) -> Plan:
     """How the labels of these examples may change places for `draws` relabellings.
+
+    `target` names the label in their targets; two names are those of time and event.
 
     Raises:
         ModelError: a class missing in a training set or in all test sets, or so few distinct relabellings that no p
@@ -108,7 +127,7 @@ def plan(examples: Sequence[Example], folds: Sequence[Split], target: str, *, dr
     for example in sorted(examples, key=lambda e: (e.patient, e.unit_id)):
         mine.setdefault(example.patient, []).append(example)
     patients = tuple(mine)
-    blocks = tuple(tuple(str(e.targets[target]) for e in units) for units in mine.values())
+    blocks = tuple(tuple(_label(e, target) for e in units) for units in mine.values())
     alike = all(len(set(block)) == 1 for block in blocks)
     sites = tuple(str(units[0].covariates.get("site", "unknown")) for units in mine.values())
     tested = tuple(tuple(f.fold for f in folds if p in f.test) for p in patients)
@@ -143,16 +162,23 @@ def plan(examples: Sequence[Example], folds: Sequence[Split], target: str, *, dr
         mixes_sites=not several and len(set(sites)) > 1,
         folds=tuple(folds),
     )
-    if not made.fits(blocks, {label for block in blocks for label in block}):
+    if not made.fits(blocks, classes_of(blocks)):
         raise ModelError(
-            "a class that is missing in a training set, or in every test set",
+            f"{'an event' if made.followed else 'a class'} that is missing in a training set, or in every test set",
             expected="every class in every training set, and beside others in a test set",
             todo="use fewer folds or another scheme, or leave the class out with where:",
         )
     return made
 
 
-def _labels(blocks: Sequence[tuple[str, ...]], sites: Sequence[str], site: str) -> int:
+def _label(example: Example, target: str | Sequence[str]) -> Label:
+    if isinstance(target, str):
+        return str(example.targets[target])
+    time, event = target
+    return float(example.targets[time]), int(example.targets[event])
+
+
+def _labels(blocks: Sequence[tuple[Label, ...]], sites: Sequence[str], site: str) -> int:
     return len({block for block, s in zip(blocks, sites, strict=True) if s == site})
 
 
@@ -163,7 +189,7 @@ def _strata(count: int, group: Callable[[int], tuple[object, ...]]) -> tuple[tup
     return tuple(tuple(members) for members in found.values())
 
 
-def _distinct(strata: Sequence[Sequence[int]], blocks: Sequence[tuple[str, ...]]) -> float:
+def _distinct(strata: Sequence[Sequence[int]], blocks: Sequence[tuple[Label, ...]]) -> float:
     """log10 of how many different labellings the strata allow; a label vector counts by its first label where alike."""
     total = 0.0
     for stratum in strata:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from phenolens.audit.null_run import null_run, permutation_p, represent
+from phenolens.audit.null_run import RISKS, null_run, permutation_p, represent
 from phenolens.cohort import split
 from phenolens.core.errors import StudyError
 from phenolens.core.progress import Progress
@@ -92,11 +92,15 @@ def _refit(
     )
 
 
+def _called(test: dict[str, Any]) -> str:
+    return RISKS if test["statistic"] == RISKS else "fold-mean macro AUC"
+
+
 def line(test: dict[str, Any]) -> str:
     """One test in words."""
     flagged = test["null_run"]["flagged"]
     verdict = "NULL RUN FLAGGED: the procedure finds signal where there is none" if flagged else "null run clean"
     return (
-        f"{test['model']}: fold-mean macro AUC {test['observed']:.3f}, permutation p = {test['p']:.3f} "
+        f"{test['model']}: {_called(test)} {test['observed']:.3f}, permutation p = {test['p']:.3f} "
         f"({test['permutations']} refits of {test['refitted']}); {verdict}"
     )

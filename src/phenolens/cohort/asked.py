@@ -16,6 +16,8 @@ class Tables:
 
     target is empty where nothing in a table is predicted, but masks: every image counts, and strata are sites.
 
+    time and event are the columns of a follow-up; target then only names the end point, and the unit is the patient.
+
     images is None where features come from a table and there is nothing to open. lesions is needed where the unit is
     the lesion, and read only then. timepoint says which scans are predicted from, BASELINE when None. kind is that of
     images whose row names none: "slide" when None. every_class says that each of `classes` must be there; an external
@@ -32,3 +34,5 @@ class Tables:
     timepoint: str | None = None
     kind: Literal["slide", "scan"] | None = None
     every_class: bool = True
+    time: str | None = None
+    event: str | None = None

@@ -12,6 +12,7 @@ from phenolens.cohort.columns import missing_columns
 from phenolens.cohort.difference import content, difference, snapshot
 from phenolens.cohort.faults import Log, did_you_mean, listed, place
 from phenolens.cohort.files import check_missing, check_twice, resolve
+from phenolens.cohort.followup import check_follow_up, followed
 from phenolens.cohort.images import check_images, image_ids, kind_of, standard, without_image
 from phenolens.cohort.lesions import as_lesions, check_lesions, current, lesion_rows, without_lesion
 from phenolens.cohort.lesions import standard as standard_lesions
@@ -97,7 +98,8 @@ def load(tables: Tables) -> tuple[Cohort, list[Finding]]:
     if images is not None:
         patients = without_image(patients, images, people, tables, log)
     if patients.empty and not log.faults:
-        todo = f"fill the column {tables.target}, and give patients images" if tables.target else "give patients images"
+        column = tables.target if tables.time is None else f"{tables.time} and {tables.event}"
+        todo = f"fill the column {column}, and give patients images" if tables.target else "give patients images"
         log.fault("no patient with a label and an image", expected="a cohort", todo=todo, where=people.name)
     log.stop()
     return _cohort(patients, images, spots, sheets, log), log.findings
@@ -137,6 +139,9 @@ def _check_columns(sheets: _Sheets, tables: Tables, log: Log) -> None:
         missing_columns(sheets.spots, ["patient", "lesion"], log)
     here = sheets.of(tables.unit)
     assert here is not None
+    if tables.time is not None:
+        check_follow_up(here, tables, log)
+        return
     if not tables.target or tables.target in here.cells:
         return
     others = ((unit, sheets.of(unit)) for unit in ("patient", "image", "lesion"))
@@ -207,6 +212,10 @@ def _labelled(
         return patients, images, spots
     sheet = sheets.of(unit)
     assert sheet is not None
+    if tables.time is not None:
+        patients = followed(patients, sheet, tables, log)
+        kept = set(patients["patient"])
+        return patients, None if images is None else images[images["patient"].isin(kept)], None
     if unit == "patient":
         patients = labelled(patients, sheet, target, log, noun="patient")
         check_classes(patients[target].map(as_text), sheet, tables, log)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from phenolens.cohort.asked import Tables
 from phenolens.cohort.faults import counted, did_you_mean, listed
+from phenolens.cohort.followup import strata
 from phenolens.cohort.lesions import current, owners, unit_ids
 from phenolens.cohort.reading import as_text
 from phenolens.cohort.scans import at_timepoint
@@ -24,10 +25,13 @@ _LEAST = 3
 def labels(cohort: Cohort, tables: Tables) -> pd.Series[str]:
     """Patient -> class. Where the label stands by image or lesion: patient -> its classes joined by '+', a stratum.
 
-    Where nothing in a table is predicted: patient -> site, those of sites with fewer than three patients together.
+    With a follow-up: patient -> censored or event. Where nothing in a table is predicted: patient -> site, those of
+    sites with fewer than three patients together.
     """
     if not tables.target:
         return _strata(cohort)
+    if tables.event is not None:
+        return strata(cohort.patients, tables)
     by_unit = unit_labels(cohort, tables)
     if by_unit is None:
         return cohort.patients[tables.target].map(as_text).rename(tables.target)
@@ -67,7 +71,7 @@ def lesions(cohort: Cohort, tables: Tables) -> pd.DataFrame:
 
 
 def units(cohort: Cohort, tables: Tables) -> pd.DataFrame:
-    """One row a unit of prediction: unit_id, patient, site, truth, images (a tuple of image ids).
+    """One row a unit of prediction: unit_id, patient, site, truth, images (a tuple of image ids); time and event.
 
     A unit is a patient with all its images, one image, or a lesion with all images of its patient; unit_id is the id
     of that patient or image, or PATIENT/LESION. Scans of other timepoints than the one asked for belong to no unit.
@@ -93,6 +97,8 @@ def units(cohort: Cohort, tables: Tables) -> pd.DataFrame:
     frame = pd.DataFrame({"site": rows["site"], "truth": truth, "images": _tuples(images, rows.index, rows.index)})
     frame.insert(0, "patient", rows.index)
     frame.insert(0, "unit_id", rows.index)
+    if tables.time is not None and tables.event is not None:
+        frame = frame.assign(time=rows[tables.time].to_numpy(), event=rows[tables.event].to_numpy())
     return frame.reset_index(drop=True)
 
 

@@ -22,6 +22,10 @@ PREDICTION_KEYS = (
     "unit",
     "unit_id",
 )
+STRATA = ("censored", "event")
+"""What a follow-up can end with, in the order of the values 0 and 1 of `event`."""
+GROUPS = ("low", "high")
+"""The groups of risk, in their order."""
 SET_NONE = "-"
 """What stands in a `set_` column where no conformal set could be offered."""
 
@@ -106,6 +110,10 @@ class SurvivalPredictions:
     def tau(self) -> float:
         """The last time of the curves: concordance and integrated scores look no further."""
         return self.times[-1]
+
+
+Predicted = Predictions | SurvivalPredictions
+"""What a run predicts, as evaluation reads it."""
 
 
 def survival_columns(times: Sequence[float]) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ def refuse_twice(keys: pd.Series[str], part: pd.Series[str], sheet: Sheet, unit:
         )
 
 
-def feature_columns(sheet: Sheet, ignore: Sequence[str], target: str | None) -> pd.DataFrame:
+def feature_columns(sheet: Sheet, ignore: Sequence[str], target: Sequence[str]) -> pd.DataFrame:
     """The columns that are features, as numbers."""
     columns = [str(c) for c in sheet.cells.columns]
     names = [c for c in columns if c not in _IDS and not any(fnmatchcase(c, pattern) for pattern in ignore)]
@@ -118,12 +118,12 @@ def feature_columns(sheet: Sheet, ignore: Sequence[str], target: str | None) -> 
         todo = f"correct or remove it{did_you_mean(unused[0], columns)}"
         found = f"features.ignore {unused[0]!r}, which is no column"
         raise FeatureError(found, expected="columns of the table", todo=todo, where=sheet.name)
-    if target in names:
+    for label in (t for t in target if t in names):
         raise FeatureError(
-            f"the label, {target}, among the features",
+            f"the label, {label}, among the features",
             expected="features that are known without the label",
-            todo=f"remove the column, or name it: features: {{ignore: [{target}]}}",
-            where=place(sheet.name, [1], str(target)),
+            todo=f"remove the column, or name it: features: {{ignore: [{label}]}}",
+            where=place(sheet.name, [1], label),
         )
     if not names:
         raise FeatureError("no column of features", expected="a numeric column", todo="add features", where=sheet.name)

@@ -9,14 +9,18 @@ import pandas as pd
 from phenolens.core.types import BagSource, Example, Part
 
 
-def examples(units: pd.DataFrame, parts: Mapping[str, Sequence[Part]], target: str) -> tuple[list[Example], list[str]]:
+def examples(
+    units: pd.DataFrame, parts: Mapping[str, Sequence[Part]], target: str | Mapping[str, str]
+) -> tuple[list[Example], list[str]]:
     """One example a unit in the order of `units`, and the ids of units of which nothing is there.
 
     units has the columns unit_id, patient, site and truth; parts gives those of each unit, absent ones without source.
+    target is the name of the truth, or of several columns of units the name of each -> the column.
     """
     made: list[Example] = []
     without: list[str] = []
-    for unit_id, patient, site, truth in units[["unit_id", "patient", "site", "truth"]].itertuples(
+    named = {target: "truth"} if isinstance(target, str) else dict(target)
+    for unit_id, patient, site, *truth in units[["unit_id", "patient", "site", *named.values()]].itertuples(
         index=False, name=None
     ):
         own = tuple(parts.get(str(unit_id), ()))
@@ -29,7 +33,7 @@ def examples(units: pd.DataFrame, parts: Mapping[str, Sequence[Part]], target: s
                 unit_id=str(unit_id),
                 parts=own,
                 covariates={"site": site},
-                targets={target: truth},
+                targets=dict(zip(named, truth, strict=True)),
             )
         )
     return made, without

@@ -79,7 +79,7 @@ def read_feature_table(
     units: pd.DataFrame,
     *,
     unit: Literal["patient", "image", "lesion"] = "patient",
-    target: str | None = None,
+    target: str | Sequence[str] = (),
     parts: Sequence[str] = (),
     ignore: Sequence[str] = (),
     drop_incomplete_columns: bool = False,
@@ -87,7 +87,7 @@ def read_feature_table(
     """Read CSV, XLSX or Parquet as features of `units` (columns unit_id and patient).
 
     parts: the parts to read, in order (default: all in the table, sorted). ignore: columns that are no features, with
-    wildcards (`diagnostics_*`). target: the column of the label, which may not stand here. Raises FeatureError naming
+    wildcards (`diagnostics_*`). target: the columns of the label, which may not stand here. Raises FeatureError naming
     rows and columns: a unit twice, ids of the cohort written otherwise, no unit of the cohort, text in a column, a hole
     or a number that is not finite (with drop_incomplete_columns such columns are left out, with a finding), the label.
     """
@@ -101,7 +101,7 @@ def read_feature_table(
     keys = keys[keys.isin(set(units["unit_id"]))]
     part = row_parts(sheet, parts).reindex(keys.index)
     refuse_twice(keys, part, sheet, unit)
-    frame = feature_columns(sheet, ignore, target).loc[keys.index]
+    frame = feature_columns(sheet, ignore, (target,) if isinstance(target, str) else tuple(target)).loc[keys.index]
     wanted = tuple(parts) or tuple(sorted(set(part)))
     made = {}
     for name in wanted:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from phenolens.core.errors import ModelError
+from phenolens.core.predictions import GROUPS, survival_columns
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic, canonical, write_text
 from phenolens.core.types import Bag, Example
@@ -22,6 +23,7 @@ from phenolens.models.contract import Fitted, Probabilities
 from phenolens.models.inputs import checked_inputs, from_config
 from phenolens.models.record import FORMAT
 
+SURVIVAL = "survival"
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 EXTENT_TOLERANCE = 0.02
 """Tiles are cut on whole pixels of a level, so that their side in µm may differ a little between scanners."""
@@ -39,8 +41,40 @@ class Stored:
         """The classes in the order of the probabilities."""
         return tuple(self.config["classes"])
 
+    @property
+    def survives(self) -> bool:
+        """Whether it predicts risks and survival, and not classes."""
+        return bool(self.config["task"]["name"] == SURVIVAL)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns of `told`, in their order."""
+        if not self.survives:
+            return ("predicted", *(f"p_{c}" for c in self.classes))
+        return ("risk", "group", *survival_columns(self._task().horizons))
+
+    def told(self, p: npt.NDArray[np.float64]) -> tuple[dict[str, Any], str]:
+        """One row of `predict` as columns of a table for people, and in words; of a curve only the horizons."""
+        if not self.survives:
+            best = self.classes[int(p.argmax())]
+            row = {f"p_{c}": round(float(v), 6) for c, v in zip(self.classes, p, strict=True)}
+            words = ", ".join(f"{c} {v:.2f}" for c, v in zip(self.classes, p, strict=True))
+            return {"predicted": best, **row}, f"{best} ({words})"
+        task = self._task()
+        by = dict(zip(task.columns, p.tolist(), strict=True))
+        at = {c: round(by[c], 6) for c in survival_columns(task.horizons)}
+        group = GROUPS[int(by["group"])]
+        words = ", ".join(f"{v:.0%} at {h:g}" for h, v in zip(task.horizons, at.values(), strict=True))
+        return {"risk": round(by["risk"], 6), "group": group, **at}, f"{group} risk (survival {words})"
+
+    def _task(self) -> Any:
+        return Choice("task", self.config["task"]["name"], self.config["task"]["parameters"]).create()
+
     def predict(self, examples: Sequence[Example]) -> Probabilities:
-        """Probabilities (n, k); raises ModelError when features do not fit or are not finite. Reads no targets."""
+        """Probabilities (n, k); of a survival risk, group and curve (n, 2 + t).
+
+        Raises ModelError when features do not fit or are not finite. Reads no targets.
+        """
         return self.fitted.predict([replace(e, targets={}) for e in self._checked(examples)])
 
     def attention(self, example: Example) -> npt.NDArray[np.float64]:

@@ -127,28 +127,38 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Training units as a table: x (n, m) without gaps, truth (n,), patients (n,), and the reader that made it."""
+    """Training units as a table: x (n, m) without gaps, truth (n,), the units kept, and the reader that made it."""
 
     reader: Reader
     x: Matrix
     truth: Truth
-    patients: tuple[str, ...]
+    kept: tuple[Example, ...]
     class_weights: Matrix
 
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The patient of each row."""
+        return tuple(e.patient for e in self.kept)
+
     def held(self, examples: Sequence[Example], task: Task) -> tuple[Matrix, Truth]:
-        """Rows and truth of other units (tune); incomplete ones are left out where training left them out.
+        """Rows and truth of other units (tune); as `rows`."""
+        x, kept = self.rows(examples)
+        return x, np.array([task.truth(e) for e in kept], dtype=np.intp)
+
+    def rows(self, examples: Sequence[Example]) -> tuple[Matrix, tuple[Example, ...]]:
+        """Rows of other units (tune), and the units; incomplete ones are left out where training left them out.
 
         Raises ModelError when none is left.
         """
-        pairs = [(self.reader.row(e), task.truth(e)) for e in in_order(_usable(examples, self.reader))]
-        rows = [(r, t) for r, t in pairs if r is not None]
-        if not rows:
+        pairs = [(self.reader.row(e), e) for e in in_order(_usable(examples, self.reader))]
+        kept = [(row, e) for row, e in pairs if row is not None]
+        if not kept:
             raise ModelError(
                 "no tune unit" + (" with every part" if examples else "") + " to choose on",
                 expected="an inner tune split",
                 todo="raise validation.tune, or give the patients of the tune part images that can be read",
             )
-        return np.stack([r for r, _ in rows]), np.array([t for _, t in rows], dtype=np.intp)
+        return np.stack([row for row, _ in kept]), tuple(e for _, e in kept)
 
 
 def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Table:
@@ -157,7 +167,7 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
     Raises ModelError for a part that is in no training unit, an absent part where `missing` refuses it, or a covariate
     for ComBat that is the label.
     """
-    if settings.combat is not None and settings.combat == task.target:
+    if settings.combat is not None and settings.combat in task.outcome:
         raise ModelError(
             f"ComBat by {settings.combat!r}, which is the label",
             expected="a covariate such as site or scanner",
@@ -194,7 +204,7 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
     )
     flags = [[float(p not in there) for p in reader.flagged] for _, _, there in read]
     x = np.concatenate([np.where(np.isfinite(x), x, reader.fill), np.array(flags).reshape(len(x), -1)], axis=1)
-    return Table(reader=reader, x=x, truth=truth, patients=tuple(e.patient for e in kept), class_weights=weights)
+    return Table(reader=reader, x=x, truth=truth, kept=tuple(kept), class_weights=weights)
 
 
 def _schema(settings: TableModel, train: Sequence[Example]) -> Schema:

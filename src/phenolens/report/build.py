@@ -23,6 +23,7 @@ from phenolens.report import (
     masks,
     settings,
     story,
+    survival_page,
     tables,
     views,
     words,
@@ -63,10 +64,12 @@ def render(record: Record, names: naming.Names, evidence_record: Mapping[str, An
         lstrip_blocks=True,
     )
     if record.finds_masks:
-        return (
-            environment.get_template("masks.html").render(**masks.content(record, names), card=evidence_record) + "\n"
-        )
-    return environment.get_template("page.html").render(**content(record, names), card=evidence_record) + "\n"
+        page, shown = "masks.html", masks.content(record, names)
+    elif record.survival is not None:
+        page, shown = "survival_page.html", survival_page.content(record, names)
+    else:
+        page, shown = "page.html", content(record, names)
+    return environment.get_template(page).render(**shown, card=evidence_record) + "\n"
 
 
 def content(record: Record, names: naming.Names) -> dict[str, Any]:

@@ -24,10 +24,10 @@ def view(record: Record, names: Names) -> dict[str, Any]:
 
 def _weights(model: str, table: pd.DataFrame, record: Record, names: Names) -> dict[str, Any]:
     """The first features of the table; of two classes one column says both."""
-    classes = list(record.classes)
+    classes = list(record.classes) if record.survival is None else ["risk"]
     shown = classes[1:] if len(classes) == 2 else classes
     features = list(dict.fromkeys(table["feature"]))
-    alike = not table.groupby("feature")["mean"].nunique().gt(1).any()
+    alike = len(classes) > 1 and not table.groupby("feature")["mean"].nunique().gt(1).any()
     shown = classes[:1] if alike else shown
     rows = []
     for feature in features[:_FEATURES]:

@@ -114,7 +114,7 @@ def make(record: Record, *, pseudonyms: bool) -> Names:
     """The names of one record."""
     if not pseudonyms:
         return Names(hidden=False)
-    table, images = record.predictions.table, record.images
+    table, images = record.table, record.images
     kept = record.snapshot
     patients = {*table["patient"], *images["patient"], *map(str, kept.get("patients", {}))}
     pictures = {*images["image"], *map(str, kept.get("images", {})), *(set(table["unit_id"]) - patients)}

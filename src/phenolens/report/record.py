@@ -11,11 +11,13 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.errors import StudyError
-from phenolens.core.predictions import PREDICTION_KEYS, Predictions
+from phenolens.core.predictions import PREDICTION_KEYS, Predictions, SurvivalPredictions
+from phenolens.core.registry import Choice
 from phenolens.core.store import fingerprint
 from phenolens.evaluate.folds import HOLDOUT
 from phenolens.report.seal import refuse_edited
 
+SURVIVAL = "survival"
 _WORDS = (
     *("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format", "sequence"),
     "spacing_mm",
@@ -27,7 +29,8 @@ _EVIDENCE = {
     "segmentation": _FOUND,
     "readers": ("experiment", "scheme", "target", "model", "reader", "measure", "class", "note"),
 }
-_KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
+_TEXTS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash")
+_KEYS, _FOLLOWED = (*_TEXTS, "truth"), (*_TEXTS, "group")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +56,34 @@ class Record:
         return self.predictions.classes
 
     @property
+    def survival(self) -> SurvivalPredictions | None:
+        """The risks and curves of a study of survival, whose predictions are empty; None in others."""
+        held: SurvivalPredictions | None = self.more.get("survival")
+        return held
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows of the predictions, of classes or of survival."""
+        return self.predictions.table if self.survival is None else self.survival.table
+
+    @property
     def main(self) -> str:
         """The name of the main validation scheme; the first there is where the asked one has no predictions."""
         asked = str(self.manifest["study"]["validation"]["scheme"])
-        found = sorted(self.predictions.table["scheme"].unique(), key=lambda s: (s == HOLDOUT, s))
+        found = sorted(self.table["scheme"].unique(), key=lambda s: (s == HOLDOUT, s))
         return asked if asked in found or not found else str(found[0])
 
     @property
     def schemes(self) -> list[str]:
         """Schemes with predictions: the main one first, the holdout last."""
-        found = sorted(self.predictions.table["scheme"].unique())
+        found = sorted(self.table["scheme"].unique())
         return sorted(found, key=lambda s: (s != self.main, s == HOLDOUT, s))
 
     @property
     def models(self) -> list[str]:
         """Names of the models with predictions, in the order of the study file."""
         asked = [model_name(m["name"]) for m in self.manifest.get("models", [])]
-        found = sorted(self.predictions.table["model"].unique())
+        found = sorted(self.table["model"].unique())
         return sorted(found, key=lambda m: (asked.index(m) if m in asked else len(asked), m))
 
     @property
@@ -105,7 +119,7 @@ class Record:
 
     def test_rows(self, scheme: str) -> pd.DataFrame:
         """The test predictions of one scheme."""
-        table = self.predictions.table
+        table = self.table
         return table[(table["scheme"] == scheme) & (table["part"] == "test")]
 
 
@@ -119,9 +133,10 @@ def read(folder: Path) -> Record:
     results = folder / "results"
     manifest = _json(results / "manifest.json", folder)
     refuse_edited(folder, manifest)
-    classes = tuple(map(str, manifest.get("classes", ())))
-    finds = _finds(manifest)
-    table = _no_predictions() if finds else _csv(results / "predictions.csv", folder, _KEYS)
+    survival = _survival(manifest, results, folder)
+    classes = tuple(map(str, manifest.get("classes", ()))) if survival is None else ()
+    none = _finds(manifest) or survival is not None
+    table = _no_predictions() if none else _csv(results / "predictions.csv", folder, _KEYS)
     cohort, audit = results / "cohort.json", results / "audit.json"
     index, findings = results / "maps" / "index.json", results / "findings.json"
     return Record(
@@ -137,6 +152,7 @@ def read(folder: Path) -> Record:
         findings=_json(findings, folder) if findings.exists() else [],
         maps=_json(index, folder) if index.exists() else [],
         more={
+            **({} if survival is None else {"survival": survival}),
             **({"cohort": _json(cohort, folder)} if cohort.exists() else {}),
             **(_audit(audit, folder) if audit.exists() else {}),
             **{
@@ -151,6 +167,16 @@ def read(folder: Path) -> Record:
 def _finds(manifest: Mapping[str, Any]) -> bool:
     """Whether the study predicts masks, and no classes."""
     return bool(manifest["study"].get("task", {}).get("kind") == "segmentation")
+
+
+def _survival(manifest: Mapping[str, Any], results: Path, folder: Path) -> SurvivalPredictions | None:
+    """The predictions of a study of survival; None in others."""
+    asked = dict(manifest["study"].get("task", {}))
+    if asked.get("kind") != SURVIVAL:
+        return None
+    task = Choice("task", SURVIVAL, {k: asked[k] for k in ("target", "time", "event", "horizons", "tau")}).create()
+    table = _csv(results / "predictions.csv", folder, _FOLLOWED)
+    return SurvivalPredictions(table=table, times=task.times, horizons=task.horizons)
 
 
 def _no_predictions() -> pd.DataFrame:

@@ -48,12 +48,25 @@ def _cohort(record: Record, names: Names) -> list[tuple[str, str]]:
         ("recipe", str(study.get("recipe") or "none")),
         ("predicted", str(record.manifest.get("target", ""))),
         ("one prediction is about", f"one {record.unit}"),
-        ("classes", words.listed(list(record.classes))),
+        *_outcome(record),
         ("only patients where", names.text(str(study.get("where") or "no condition"))),
     ]
     if not names.hidden:
         pairs += [(f"table of {k}", str(study[k])) for k in ("patients", "images") if study.get(k)]
     return pairs
+
+
+def _outcome(record: Record) -> list[tuple[str, str]]:
+    """The classes, or the columns and times of a follow-up."""
+    if record.survival is None:
+        return [("classes", words.listed(list(record.classes)))]
+    task, times = record.manifest["study"]["task"], record.survival
+    return [
+        ("time of the follow-up", str(task["time"])),
+        ("event", str(task["event"])),
+        ("horizons", words.listed([f"{h:g}" for h in times.horizons])),
+        ("tau", f"{times.tau:g}"),
+    ]
 
 
 def _pairs(section: Mapping[str, Any], names: Names) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ NEAR_PERFECT = 0.98
 
 def counts(record: Record) -> dict[str, Any]:
     """Patients, units, images and sites of the whole study, and the main scheme's test units."""
-    tests = record.predictions.table[record.predictions.table["part"] == "test"]
+    tests = record.table[record.table["part"] == "test"]
     used = record.images[record.images["status"] == "used"]
     sites = sorted(set(tests["site"]))
     return {

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from phenolens.cohort import check, split, table
+from phenolens.cohort import check, check_followup, split, table
 from phenolens.core.errors import CohortError, SplitError
+from phenolens.core.predictions import STRATA
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
@@ -35,7 +36,7 @@ def read_cohort(desk: Desk) -> Ready:
         findings += table.asked_sequences(cohort, tables, named)
     labels = table.labels(cohort, tables)
     units = table.units(cohort, tables)
-    classes = tables.classes or tuple(sorted(set(units["truth"]) - {""}))
+    classes = STRATA if tables.time is not None else tables.classes or tuple(sorted(set(units["truth"]) - {""}))
     decision_of(desk.study, classes)  # a decision about no class is refused here, not after the models are fitted
     ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
     if desk.study.reads == "table":
@@ -240,6 +241,10 @@ def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Findi
     """What the tables and splits alone tell; an error refuses the run."""
     if not desk.tables.target:
         return [*ready.findings, *check.unlabelled(ready.cohort, ready.labels, splits)]
+    if desk.tables.time is not None:
+        horizons = desk.study.task.horizons
+        told = check_followup.survival(ready.cohort, ready.labels, splits, desk.tables, horizons)
+        return [*ready.findings, *told]
     by_unit = table.unit_labels(ready.cohort, desk.tables)
     return [*ready.findings, *check.static(ready.cohort, ready.labels, splits, by_unit)]
 

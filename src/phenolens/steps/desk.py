@@ -62,6 +62,8 @@ class Desk:
             where=study.where,
             classes=study.task.classes,
             every_class=self.every_class,
+            time=study.task.time,
+            event=study.task.event,
         )
 
     @property
@@ -129,6 +131,9 @@ class Ready:
         """The task with its classes filled in."""
         if study.segments:
             return Choice("task", study.task.kind, {"tolerance_mm": study.task.tolerance_mm})
+        if study.survives:
+            asked = study.task.model_dump(include={"target", "time", "event", "horizons", "tau"})
+            return Choice("task", study.task.kind, asked)
         return Choice("task", study.task.kind, {"target": study.task.target, "classes": self.classes})
 
 

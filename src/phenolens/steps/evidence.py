@@ -9,7 +9,7 @@ from typing import Any, cast
 import pandas as pd
 
 from phenolens.core.errors import ModelError
-from phenolens.core.predictions import Predictions
+from phenolens.core.predictions import Predicted, Predictions, SurvivalPredictions
 from phenolens.core.registry import MODELS, Choice
 from phenolens.core.types import Example
 from phenolens.explain.coefficients import stability
@@ -19,16 +19,26 @@ from phenolens.models.predict import Stored, load_model
 from phenolens.steps.desk import Desk, write_csv
 from phenolens.steps.models import Fit, folder_of
 
+RISK = "risk"
+"""What the coefficients of a model of survival weigh."""
 _MOST_UNITS = 200
 """Units a model whose parts are taken away; more would tell the same and cost minutes."""
 
 
-def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Sequence[Example]) -> None:
-    """results/coefficients.csv and results/sequences.csv; a file of an earlier run that is not due is removed."""
+def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predicted, examples: Sequence[Example]) -> None:
+    """results/coefficients.csv and results/sequences.csv; a file of an earlier run that is not due is removed.
+
+    Of a survival the coefficients are those of the risk; what a sequence carried is told of classes only.
+    """
+    weighed = (RISK,) if isinstance(predictions, SurvivalPredictions) else predictions.classes
     rows: list[pd.DataFrame] = []
     falls: list[dict[str, Any]] = []
     by_unit = {e.unit_id: e for e in examples}
-    many = len({p.name for e in examples for p in e.parts}) > 1 and desk.study.reads in ("scan", "table")
+    many = (
+        isinstance(predictions, Predictions)
+        and len({p.name for e in examples for p in e.parts}) > 1
+        and desk.study.reads in ("scan", "table")
+    )
     for model in desk.study.model_choices():
         plugin = MODELS.plugin(model.name, base=model.base)[0]
         linear, adds = "coefficients" in plugin.offers, "contributions" in plugin.offers
@@ -39,8 +49,8 @@ def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predictions, ex
         name = model.name.rpartition(":")[2]
         if linear:
             weights = [cast(Weighs, s.fitted).coefficients() for s in stored.values()]
-            rows.append(stability(weights, predictions.classes).assign(model=name))
-        if open_:
+            rows.append(stability(weights, weighed).assign(model=name))
+        if open_ and isinstance(predictions, Predictions):
             falls += _falls(desk, name, stored, predictions, by_unit, adds=adds)
     for table, file in ((_joined(rows), "coefficients.csv"), (pd.DataFrame(falls), "sequences.csv")):
         if len(table):

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from phenolens.core.compute import run_all
 from phenolens.core.errors import ImageError
-from phenolens.core.predictions import Predictions
+from phenolens.core.predictions import Predicted, Predictions, SurvivalPredictions
 from phenolens.core.registry import EXPLAINERS, MODELS
 from phenolens.core.store import atomic, key_of, write_json
 from phenolens.core.types import Example, Heatmap, Rgb
@@ -47,11 +47,14 @@ class MapJob:
 
 
 def draw_maps(
-    desk: Desk, fits: Sequence[Fit], predictions: Predictions, examples: Sequence[Example], states: States
+    desk: Desk, fits: Sequence[Fit], predictions: Predicted, examples: Sequence[Example], states: States
 ) -> None:
-    """results/maps: a picture a slide and method, top tiles, and index.json."""
+    """results/maps: a picture a slide and method, top tiles, and index.json; none where survival is predicted."""
     folder = desk.results / "maps"
     shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(predictions, SurvivalPredictions):
+        write_json(folder / "index.json", [])
+        return
     kind = _drawn(desk)
     jobs = _jobs(desk, fits, predictions, by_unit(examples), kind) if kind else []
     if kind == "volume":

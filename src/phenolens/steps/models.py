@@ -13,12 +13,13 @@ import pandas as pd
 
 from phenolens.core.compute import run_all
 from phenolens.core.errors import ModelError, StudyError, nearest
-from phenolens.core.predictions import PREDICTION_KEYS, Predictions
+from phenolens.core.predictions import PREDICTION_KEYS, Predicted, Predictions, SurvivalPredictions
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import Example, Finding, Part, Split
 from phenolens.evaluate.readers import readers
 from phenolens.evaluate.score import estimates
+from phenolens.evaluate.survival_score import survival_estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
@@ -40,7 +41,9 @@ def make_examples(
     desk: Desk, ready: Ready, states: States, parts: Mapping[str, Sequence[Part]]
 ) -> tuple[list[Example], dict[str, str], list[str]]:
     """Examples of every unit with features, the key of each one's content, and the units without any."""
-    made, empty = examples(ready.units, parts, desk.study.task.target)
+    asked = desk.study.task
+    known = dict(zip(asked.outcome, ("time", "event"), strict=True)) if desk.study.survives else asked.target
+    made, empty = examples(ready.units, parts, known)
     made = with_batches(desk, ready, made)
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
@@ -53,9 +56,9 @@ def with_batches(desk: Desk, ready: Ready, made: list[Example]) -> list[Example]
     """
     wanted = {str(c.params["combat"]) for c in desk.study.model_choices() if c.params.get("combat")} - {"site"}
     for column in sorted(wanted):
-        have = [str(c) for c in ready.cohort.patients.columns if c != desk.study.task.target]
+        have = [str(c) for c in ready.cohort.patients.columns if c not in desk.study.task.outcome]
         if column not in have:
-            found = f"combat: {column}" + (", which is the target" if column == desk.study.task.target else "")
+            found = f"combat: {column}" + (", which is the target" if column in desk.study.task.outcome else "")
             todo = f"name a column that says where or on what an image was made{nearest(column, have)}"
             raise StudyError(found, expected=f"site, or one of {', '.join(have)}", todo=todo)
         of = ready.cohort.patients[column]
@@ -103,7 +106,7 @@ def fit_models(
     return fits
 
 
-def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
+def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predicted:
     """All predictions of the fold models as one table, written to results/predictions.csv."""
     tables = [fits_predictions(desk.store, f.key) for f in fits if f.split is not None]
     if not tables:
@@ -111,11 +114,14 @@ def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
     whole = pd.concat(tables, ignore_index=True).sort_values(list(PREDICTION_KEYS), ignore_index=True)
     whole = with_columns(desk, ready, whole)
     write_csv(desk.results / "predictions.csv", whole)
-    return predictions_of(ready, whole)
+    return predictions_of(desk, ready, whole)
 
 
-def predictions_of(ready: Ready, table: pd.DataFrame) -> Predictions:
+def predictions_of(desk: Desk, ready: Ready, table: pd.DataFrame) -> Predicted:
     """The table as the type that evaluation reads."""
+    if desk.study.survives:
+        task = ready.task(desk.study).create()
+        return SurvivalPredictions(table=table, times=task.times, horizons=task.horizons)
     return Predictions(table=table, classes=ready.classes)
 
 
@@ -124,15 +130,19 @@ def with_columns(desk: Desk, ready: Ready, table: pd.DataFrame) -> pd.DataFrame:
     return with_readers(table, ready.cohort.patients, desk.study.readers, ready.classes)
 
 
-def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
+def measure(desk: Desk, predictions: Predicted) -> pd.DataFrame:
     """Estimates with intervals, written to results/estimates.csv; readers beside models to results/readers.csv.
 
     Patients are called at the study's threshold.
     """
-    called = decision_of(desk.study, predictions.classes)
-    table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
+    beside = pd.DataFrame()
+    if isinstance(predictions, SurvivalPredictions):
+        table = survival_estimates(predictions)
+    else:
+        called = decision_of(desk.study, predictions.classes)
+        table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
+        beside = readers(predictions)
     write_csv(desk.results / "estimates.csv", table)
-    beside = readers(predictions)
     if len(beside):
         write_csv(desk.results / "readers.csv", beside)
     else:

@@ -29,6 +29,7 @@ _SEALED = (
     *("findings.json", "cohort.json"),
 )
 """The results whose fingerprints the manifest holds, so that the report can tell an edited one."""
+NO_MAPS = "no maps are drawn where survival is predicted: they would explain a class; the coefficients say what weighs"
 _VERSIONED = ("phenolens", "numpy", "scipy", "pandas", "scikit-learn", "scikit-image", "torch")
 _VERSIONED_OF = {"slide": ("openslide-python",), "scan": ("SimpleITK", "pydicom", "numba", "monai")}
 
@@ -67,6 +68,7 @@ def write_findings(desk: Desk, findings: Sequence[Finding]) -> None:
 _LEFT_OUT = (
     ("outside-where", "patients the study asks for (where)", "outside where"),
     ("patient-without-label", "patients with a label", "no label"),
+    ("patient-without-follow-up", "patients with a follow-up", "no time or no event"),
     ("image-without-label", "patients with a labelled image", "no labelled image"),
     ("patient-without-image", "patients with an image", "no image in the images table"),
     ("patient-without-sequence", "patients with every sequence", "lacks a sequence (scan.missing: left_out)"),
@@ -177,6 +179,8 @@ def notes(desk: Desk) -> list[str]:
             f"no drawn mask was read: masks are those of the study {source.name} ({source.study_id}), each found by a "
             "model that never saw the patient"
         )
+    if desk.study.survives and desk.study.reads != "table":
+        said.append(NO_MAPS)
     tiles = desk.study.tiles
     if tiles.magnification is not None:
         said.append(

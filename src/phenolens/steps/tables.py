@@ -69,7 +69,7 @@ def read(desk: Desk, ready: Ready) -> FeatureTable:
         desk.study.path(path),
         ready.units,
         unit=desk.study.task.unit,
-        target=desk.study.task.target,
+        target=desk.study.task.outcome,
         ignore=tuple(params.get("ignore", ())),
         drop_incomplete_columns=bool(params.get("drop_incomplete_columns", False)),
     )

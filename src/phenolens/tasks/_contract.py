@@ -39,6 +39,11 @@ class Task(Protocol):
         ...
 
     @property
+    def outcome(self) -> tuple[str, ...]:
+        """The columns that hold the truth in the tables of the study, and its names in an example's targets."""
+        ...
+
+    @property
     def known(self) -> tuple[str, ...]:
         """The columns of the predictions table that hold the truth: its class, or its time and event."""
         ...

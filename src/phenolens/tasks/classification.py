@@ -51,6 +51,11 @@ class Classification:
         return self.classes.index(str(label))
 
     @property
+    def outcome(self) -> tuple[str, ...]:
+        """The column with the label."""
+        return (self.target,)
+
+    @property
     def known(self) -> tuple[str, ...]:
         """The class."""
         return ("truth",)
