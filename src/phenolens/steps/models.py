@@ -20,6 +20,7 @@ from phenolens.core.types import Example, Finding, Part, Split
 from phenolens.evaluate.score import estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
+from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, write_csv
 from phenolens.steps.states import States
@@ -91,6 +92,7 @@ def fit_models(
                     seed=desk.study.seed,
                     context=context,
                     tune=desk.study.validation.tune,
+                    guard=GuardSettings(**desk.study.guard.model_dump()),
                 )
             )
     fits: list[Fit] = []
