@@ -30,6 +30,7 @@ from phenolens.slides.region import RegionSettings
 from phenolens.slides.stain import stain_check
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import write_csv
+from phenolens.steps.guarded import guarded
 from phenolens.study import FILE
 
 
@@ -185,11 +186,13 @@ def _predict_one(
     classes = list(stored.config["classes"])
     best = int(p.argmax())
     pictures = _maps(job, stored, example, thumbnail, best, out, classes)
-    row = {"image": Path(job.path).name, "predicted": classes[best]}
-    row |= {f"p_{c}": round(float(v), 6) for c, v in zip(classes, p, strict=True)}
+    told, said, predicted = guarded(stored, example, p)
+    row: dict[str, Any] = {"image": Path(job.path).name, "predicted": predicted}
+    row |= {f"p_{c}": round(float(v), 6) for c, v in zip(classes, p, strict=True)} | told
     row |= {"tiles": len(bag.x), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
     shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(classes, p, strict=True))
-    return row, [f"{row['image']}: {classes[best]} ({shown}) from {len(bag.x)} tiles", *(f"  note: {n}" for n in notes)]
+    first = f"{row['image']}: {predicted} ({shown}) from {len(bag.x)} tiles"
+    return row, [first, *said, *(f"  note: {n}" for n in notes)]
 
 
 def _refuse_stain(thumbnail: np.ndarray[Any, Any], made: Prepared) -> None:

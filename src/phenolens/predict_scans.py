@@ -21,6 +21,7 @@ from phenolens.features.scans import ScanExtractJob, extract_one, stored_source
 from phenolens.models.predict import Stored
 from phenolens.scans.prepare import ScanJob, prepare
 from phenolens.steps.desk import write_csv
+from phenolens.steps.guarded import guard_columns, guarded
 from phenolens.steps.stored_setting import ScanSetting, scan_setting
 
 _PATHS = ("path", "mask")
@@ -53,7 +54,8 @@ def predict_scans(
             lines += said
             step.advance()
     first = ["patient"] if unit == "patient" else ["patient", unit]
-    columns = [*first, "predicted", *(f"p_{c}" for c in stored.classes), "sequences", "refused", "notes"]
+    p = [f"p_{c}" for c in stored.classes]
+    columns = [*first, "predicted", *p, *guard_columns(stored), "sequences", "refused", "notes"]
     write_csv(out / "predictions.csv", pd.DataFrame(rows, columns=columns))
     refused = sum(bool(row.get("refused")) for row in rows)
     return [*lines, f"written to {out / 'predictions.csv'}"], refused
@@ -124,8 +126,7 @@ def _predict(
     except PhenolensError as error:
         why = f"found {error.found}; expected {error.expected}; {error.todo}"
         return row | {"refused": str(error)}, [f"{case}: REFUSED: {why}", *said]
-    best = stored.classes[int(p.argmax())]
-    made: dict[str, Any] = {"predicted": best}
+    made, judged, predicted = guarded(stored, example, p)
     made |= {f"p_{c}": round(float(v), 6) for c, v in zip(stored.classes, p, strict=True)}
     made["sequences"] = " ".join(there)
     flag = stored.flags(example)
@@ -133,7 +134,7 @@ def _predict(
         said = [*said, f"  read with care: {flag}"]
     made["flag"] = flag
     shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(stored.classes, p, strict=True))
-    return made | row, [f"{case}: {best} ({shown}) from {', '.join(there) or 'one scan'}", *said]
+    return made | row, [f"{case}: {predicted} ({shown}) from {', '.join(there) or 'one scan'}", *judged, *said]
 
 
 def _covariates(images: pd.DataFrame) -> dict[str, str]:

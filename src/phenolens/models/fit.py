@@ -65,7 +65,7 @@ class FitJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What fitting on one split gives: the model, the predictions of its tune and test units, who was used, its guard."""
+    """What fitting on one split gives: the model, its guard, predictions of tune and test units, and who was used."""
 
     fitted: Fitted
     table: pd.DataFrame

@@ -201,7 +201,7 @@ def fit_guard(
 def _abstains(ood: float | None, declared: tuple[str, ...] | None, classes: int) -> str:
     why = []
     if ood is not None and ood > 1:
-        why.append(f"unlike the training patients: {ood:.1f} times the distance that is usual among them")
+        why.append(f"unlike the training patients: {ood:.2f} times the distance that still counts as like them")
     if declared is not None and not declared:
         why.append("no class is likely enough: the set at alpha 0.1 is empty")
     if declared is not None and len(declared) == classes:

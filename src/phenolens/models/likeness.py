@@ -1,9 +1,9 @@
-"""Two distances from a cloud of vectors, put on one scale: to the nearest neighbours, and from the middle."""
+"""Three distances from a cloud of vectors, put on one scale: to its nearest members, and twice from its middle."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,85 +13,103 @@ from phenolens.models.determinism import one_thread
 
 Floats = npt.NDArray[np.float64]
 
-FEWEST_UNITS = 10
-"""Reference units below which there is no principal component (at most n / 10 of them)."""
+FEWEST = 10
+"""Reference patients below which there is no principal component (at most n / 10 of them)."""
 NEIGHBOURS = 5
-_SCALE_AT = 0.95
+_SCALE_AT, _FOLDS = 0.95, 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """reference (n, d) float32 unit vectors, centre (d,), axes (m, d), spread (m + 1,), scales (2,).
+    """reference (n, d) and axes (r, d), float32, rows of length one; centre (d,), variance (r + 1,), usual (2, 3).
 
-    Cosine: the cosine distance to the NEIGHBOURS-th nearest of the reference (Sun, Ming, Zhu and Li, Out-of-distribution
-    detection with deep nearest neighbors, 2022). Mahalanobis: in the first m <= n / 10 principal components with the
-    variances shrunk to their mean (Ledoit and Wolf, 2004); what lies outside of them counts as one component more, with
-    its mean square in the reference as variance, as in the combined index of Yue and Qin (2001), so that what no
-    training unit shows is seen too. The score is the larger of both, each over its 95% point in the reference.
+    1. The cosine distance to the NEIGHBOURS-th nearest of the reference (Sun, Ming, Zhu and Li, Out-of-distribution
+       detection with deep nearest neighbors, 2022).
+    2. The Mahalanobis distance in the first n / 10 principal components.
+    3. The Mahalanobis distance in all d directions; those that no reference unit shows have the variance that shrinking
+       gives them, the last of `variance`. What breaks the rules of the training images (two colours exchanged) is often
+       small in the leading components and seen here alone.
+
+    Variances are shrunk to their mean (Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance
+    matrices, 2004). The score is the largest of the three, each on the scale where 0 is the median and 1 the 95% point
+    (`usual`) of the reference's own units when a fifth of its patients is left out of it in turn; at least 0.
     """
 
     reference: npt.NDArray[np.float32]
     centre: Floats
-    axes: Floats
-    spread: Floats
-    scales: Floats
+    axes: npt.NDArray[np.float32]
+    variance: Floats
+    usual: Floats
 
     @property
     def components(self) -> int:
-        return len(self.axes)
+        """How many leading components the second distance looks at."""
+        return min(max(1, len(self.reference) // 10), len(self.axes))
 
     def distances(self, z: Floats) -> Floats:
-        """Cosine and Mahalanobis distance of one vector (d,), (2,)."""
+        """The three distances of one vector (d,)."""
         near = np.sort(1 - (self.reference * _direction(z)).sum(1))
-        return np.array([near[NEIGHBOURS - 1], self._from_centre(z)])
+        moved = z - self.centre
+        along = (self.axes * moved).sum(1) ** 2
+        rest = max(0.0, float((moved**2).sum() - along.sum()))
+        squares = along / self.variance[:-1]
+        beyond = rest / self.variance[-1] if self.variance[-1] > 0 else 0.0
+        return np.array(
+            [near[NEIGHBOURS - 1], np.sqrt(squares[: self.components].sum()), np.sqrt(squares.sum() + beyond)]
+        )
 
     def score(self, z: Floats) -> float:
-        """The larger of both distances, each over its scale."""
-        return float((self.distances(z) / self.scales).max())
-
-    def _from_centre(self, z: Floats) -> float:
-        moved = z - self.centre
-        along = (self.axes * moved).sum(1)
-        rest = max(0.0, float((moved**2).sum() - (along**2).sum()))
-        squares = np.append(along**2, rest)
-        known = self.spread > 0
-        return float(np.sqrt((squares[known] / self.spread[known]).sum()))
+        """The largest of the three distances, each on its scale; 0 for a unit in the middle of the reference."""
+        median, high = self.usual
+        return max(0.0, float(((self.distances(z) - median) / (high - median)).max()))
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        names = ("reference", "centre", "axes", "spread", "scales")
-        return {name: getattr(self, name) for name in names}
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def restore(cls, weights: Mapping[str, npt.NDArray[Any]]) -> Likeness:
         """From what `weights()` gave."""
-        return cls(**{name: weights[name] for name in ("reference", "centre", "axes", "spread", "scales")})
+        return cls(**{f.name: weights[f.name] for f in fields(cls)})
 
 
-def fit_likeness(z: Floats) -> Likeness:
-    """From standardised vectors (n, d), n at least FEWEST_UNITS."""
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
-    n, d = z.shape
+def fit_likeness(z: Floats, patients: Sequence[str]) -> Likeness:
+    """From standardised vectors (n, d) and whose they are, (n,); of FEWEST patients at least."""
+    _, of = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    folds = [of % _FOLDS == i for i in range(_FOLDS)]
     with one_thread():
-        centre = z.mean(0)
-        _, _, basis = np.linalg.svd(z - centre, full_matrices=False)
-        axes = np.ascontiguousarray(basis[: min(max(1, n // 10), n - 1, d)])
-        along = (z - centre) @ axes.T
-        rest = np.maximum(0, ((z - centre) ** 2).sum(1) - (along**2).sum(1))
-        shrunk = float(ledoit_wolf_shrinkage(along, assume_centered=True))
-        variance = along.var(axis=0)
-        spread = np.append((1 - shrunk) * variance + shrunk * variance.mean(), rest.mean())
-        spread = np.where(spread > 1e-9 * max(1.0, float(spread.max())), spread, 0.0)
-        reference = np.stack([_direction(row) for row in z]).astype(np.float32)
-        made = Likeness(reference=reference, centre=centre, axes=axes, spread=spread, scales=np.ones(2))
-        apart = 1 - reference.astype(np.float64) @ reference.T.astype(np.float64)
-    np.fill_diagonal(apart, np.inf)
-    cosine = np.sort(apart, axis=1)[:, NEIGHBOURS - 1]
-    middle = np.array([made.distances(row)[1] for row in z])
-    scales = np.array([np.quantile(cosine, _SCALE_AT), np.quantile(middle, _SCALE_AT)])
+        held = [cloud.distances(row) for out in folds for cloud in (_cloud(z[~out]),) for row in z[out]]
+        made = _cloud(z)
+    usual = np.quantile(np.stack(held), [0.5, _SCALE_AT], axis=0)
+    usual[1] = np.maximum(usual[1], usual[0] + 1e-9)
+    return replace(made, usual=usual)
+
+
+def _cloud(z: Floats) -> Likeness:
+    centre = z.mean(0)
+    shrunk, mean = _shrinkage(z - centre)
+    _, size, basis = np.linalg.svd(z - centre, full_matrices=False)
+    kept = size > 1e-7 * max(float(size[0]), 1e-12)
+    kept[0] = True
+    variance = np.append((1 - shrunk) * size[kept] ** 2 / len(z), 0.0) + shrunk * mean
     return Likeness(
-        reference=reference, centre=centre, axes=axes, spread=spread, scales=np.where(scales > 1e-9, scales, 1.0)
+        reference=np.stack([_direction(row) for row in z]).astype(np.float32),
+        centre=centre,
+        axes=np.ascontiguousarray(basis[kept]).astype(np.float32),
+        variance=np.append(np.maximum(variance[:-1], 1e-12), variance[-1]),
+        usual=np.stack([np.zeros(3), np.ones(3)]),
     )
+
+
+def _shrinkage(x: Floats) -> tuple[float, float]:
+    """Ledoit and Wolf's weight of the mean variance, and that mean, of centred rows (n, d); by products of rows."""
+    n, d = x.shape
+    products = x @ x.T
+    lengths = np.diag(products)
+    mean = float(lengths.sum() / (n * d))
+    square = float((products**2).sum() / n**2)
+    apart = square / d - mean**2
+    noise = float(((lengths**2).sum() - n * square) / (n**2 * d))
+    return (min(1.0, noise / apart) if apart > 1e-12 else 1.0), mean
 
 
 def _direction(z: Floats) -> Floats:

@@ -62,11 +62,11 @@ def intensities(volume: Volume) -> Floats:
     """Of each channel, the mask's own left out: mean, standard deviation and PERCENTILES, over the region and over the
     whole crop (7 + 7 numbers); at last the logarithm of the voxels of the region. Without a region the crop is it.
     """
-    there = volume.mask is not None and bool(volume.mask.any())
-    region = volume.mask if there else np.ones(volume.x.shape[1:], dtype=bool)
+    whole = np.ones(volume.x.shape[1:], dtype=bool)
+    region = volume.mask if volume.mask is not None and volume.mask.any() else whole
     channels = volume.x[: len(volume.x) - int(volume.mask_channel)].astype(np.float64)
     told = [_statistics(values) for channel in channels for values in (channel[region], channel.ravel())]
-    size: Floats = np.array([np.log(float(np.count_nonzero(region)))])
+    size: Floats = np.array([np.log(float(region.sum()))])
     return np.concatenate([*told, size])
 
 

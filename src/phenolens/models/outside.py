@@ -12,7 +12,7 @@ import numpy.typing as npt
 from phenolens.core.store import key_of
 from phenolens.core.types import Example
 from phenolens.models.bags import Scaler
-from phenolens.models.likeness import FEWEST_UNITS, Likeness, fit_likeness
+from phenolens.models.likeness import FEWEST, Likeness, fit_likeness
 from phenolens.models.look import Look, look
 
 Floats = npt.NDArray[np.float64]
@@ -74,11 +74,10 @@ def fit_outside(train: Sequence[Example], tune: Sequence[Example]) -> Outside | 
     without their site, and the threshold is set on them; else it is set on the tune patients.
     """
     looks = _kept([look(e) for e in train])
-    if len(looks) < FEWEST_UNITS:
-        return f"{len(looks)} training units ({FEWEST_UNITS} needed)"
+    if (n := len({one.patient for one in looks})) < FEWEST:
+        return f"{n} training patients ({FEWEST} needed)"
     parts = _parts(train)
-    scaler, z = _reference(looks, parts)
-    likeness = fit_likeness(z)
+    scaler, likeness = _reference(looks, parts)
     source, worst = "held-out sites of the training patients", _of_sites(looks, parts)
     if len(worst) < FEWEST_PATIENTS:
         source, worst = "tune patients", _worst([look(e) for e in tune], parts, scaler, likeness)
@@ -88,7 +87,7 @@ def fit_outside(train: Sequence[Example], tune: Sequence[Example]) -> Outside | 
     record = {
         "threshold_from": source,
         "patients": len(worst),
-        "units": len(looks),
+        "reference": len(looks),
         "components": likeness.components,
         "experimental": True,
     }
@@ -115,14 +114,14 @@ def _parts(train: Sequence[Example]) -> tuple[str, ...]:
     return tuple(sorted(there)) if told_apart else ()
 
 
-def _reference(looks: Sequence[Look], parts: tuple[str, ...]) -> tuple[Scaler, Floats]:
-    """The scaler of each part, (b, d), and the standardised units, (n, d)."""
+def _reference(looks: Sequence[Look], parts: tuple[str, ...]) -> tuple[Scaler, Likeness]:
+    """The scaler of each part, (b, d), and what the standardised units are like."""
     blocks = [np.stack([v for one in looks if (v := one.of(name)) is not None] or [looks[0].whole()])
               for name in parts or (None,)]  # fmt: skip
     scalers = [Scaler.fit([block]) for block in blocks]
     scaler = Scaler(mean=np.stack([s.mean for s in scalers]), scale=np.stack([s.scale for s in scalers]))
-    rows = [z for one in looks if (z := _standardised(one, parts, scaler)) is not None]
-    return scaler, np.stack(rows)
+    rows = [(one.patient, z) for one in looks if (z := _standardised(one, parts, scaler)) is not None]
+    return scaler, fit_likeness(np.stack([z for _, z in rows]), [patient for patient, _ in rows])
 
 
 def _standardised(one: Look, parts: tuple[str, ...], scaler: Scaler) -> Floats | None:
@@ -140,9 +139,8 @@ def _of_sites(looks: Sequence[Look], parts: tuple[str, ...]) -> list[float]:
     found: list[float] = []
     for site in sites if len(sites) >= FEWEST_SITES else ():
         others = [one for one in looks if one.site != site]
-        if len(others) >= FEWEST_UNITS:
-            scaler, z = _reference(others, parts)
-            found += _worst([one for one in looks if one.site == site], parts, scaler, fit_likeness(z))
+        if len({one.patient for one in others}) >= FEWEST:
+            found += _worst([one for one in looks if one.site == site], parts, *_reference(others, parts))
     return found
 
 

@@ -1,0 +1,51 @@
+"""What the guard of a stored model says of a new case, as columns of predictions.csv and as lines for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phenolens.core.conformal import ALPHAS
+from phenolens.core.predictions import SET_NONE
+from phenolens.core.types import Example
+from phenolens.models.guard import DECLARED, Judged
+from phenolens.models.predict import Stored
+
+ABSTAINS = "abstains"
+
+
+def guarded(stored: Stored, example: Example, p: npt.NDArray[np.float64]) -> tuple[dict[str, Any], list[str], str]:
+    """Columns, lines, and what is predicted: the likeliest class by p (k,), or ABSTAINS.
+
+    Columns: `predicted`, `q_CLASS` (recalibrated), `set_90`, `set_80`, `ood` (above 1 is outside) and `abstains` (the
+    reason). A model without a guard has `predicted` alone.
+    """
+    best = stored.classes[int(p.argmax())]
+    judged, guard = stored.judge(p, example), stored.guard
+    if judged is None or guard is None:
+        return {"predicted": best}, [], best
+    row: dict[str, Any] = {"predicted": ABSTAINS if judged.abstains else best}
+    lines = [f"  abstains: {judged.abstains}"] if judged.abstains else []
+    if judged.q is not None:
+        row |= {f"q_{c}": round(float(v), 6) for c, v in zip(stored.classes, judged.q, strict=True)}
+        shown = ", ".join(f"{c} {v:.2f}" for c, v in zip(stored.classes, judged.q, strict=True))
+        lines.append(f"  recalibrated to the tune patients: {shown}")
+    row |= {column: SET_NONE if s is None else "|".join(s) for column, s in judged.sets.items()}
+    lines += _of_set(judged)
+    if judged.ood is not None:
+        row["ood"] = round(judged.ood, 4)
+    return {**row, "abstains": judged.abstains}, [*lines, *(f"  {said}" for said in guard.unfitted())], row["predicted"]
+
+
+def guard_columns(stored: Stored) -> list[str]:
+    """The columns that `guarded` can give beside `predicted`, in their order; none for a model without a guard."""
+    if stored.guard is None:
+        return []
+    return [*(f"q_{c}" for c in stored.classes), *ALPHAS, "ood", "abstains"]
+
+
+def _of_set(judged: Judged) -> list[str]:
+    found = judged.sets.get(DECLARED)
+    return [f"  with at most one error in ten: {' or '.join(found)}"] if found and not judged.abstains else []
