@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from phenolens.core.conformal import ALPHAS
 from phenolens.core.errors import StudyError
 from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.store import fingerprint
@@ -26,6 +27,7 @@ _EVIDENCE = {
     "segmentation": _FOUND,
 }
 _KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
+_SETS = tuple(ALPHAS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ def read(folder: Path) -> Record:
     manifest = _json(results / "manifest.json", folder)
     classes = tuple(map(str, manifest.get("classes", ())))
     finds = _finds(manifest)
-    table = _no_predictions() if finds else _csv(results / "predictions.csv", folder, _KEYS)
+    table = _no_predictions() if finds else _csv(results / "predictions.csv", folder, (*_KEYS, *_SETS))
     cohort, audit = results / "cohort.json", results / "audit.json"
     index, findings = results / "maps" / "index.json", results / "findings.json"
     return Record(
