@@ -19,7 +19,7 @@ from phenolens.core.predictions import SET_NONE, Predictions
 from phenolens.core.registry import MODELS, Choice
 from phenolens.core.store import Store
 from phenolens.core.types import Example, Loaded, Part
-from phenolens.models.fit import FitJob, fit, fits_predictions, run_fold
+from phenolens.models.fit import FitJob, fit, fits_predictions, run_fold, weights_bytes
 from phenolens.models.guard import PREFIX, Guard, GuardSettings, fit_guard
 from phenolens.models.predict import CONFIG, load_fit, load_model, publish
 from phenolens.tasks.classification import Classification
@@ -192,6 +192,8 @@ def test_a_model_that_needs_no_tune_patients_can_go_without_and_the_guard_says_s
     fold = run_fold(MODELS.create("forest"), TASK, bare, EXAMPLES, seed=0, name="forest", guard=ASKED)
     assert fold.guard is not None
     assert "0 tune patients" in "; ".join(fold.guard.unfitted())
+    stored = load(weights_bytes(fold.fitted, "forest", fold.guard))
+    assert Guard.restore(stored, fold.guard.config(), CLASSES).unfitted() == fold.guard.unfitted()
     assert set(fold.table["set_80"]) == {SET_NONE}
 
 

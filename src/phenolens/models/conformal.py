@@ -48,18 +48,21 @@ class Conformal:
     def refused(self, alpha: float) -> str:
         """Why no set is offered, or of which classes; empty where nothing is refused."""
         need = promise.floor(alpha)
-        named = [f"{c}: {n}" for c, n in zip(self.classes, self.counts, strict=False) if n < need]
-        if any(_JOINT in c or c == SET_NONE for c in self.classes):
+        named = [f"{c} with {n}" for c, n in zip(self.classes, self.counts, strict=False) if n < need]
+        if not self._named_soundly:
             return f"a class with {_JOINT} in its name, or named {SET_NONE}"
         if not self.by_class:
             n = self.counts[0]
             return f"{n} calibration patients at alpha {alpha:g} ({need} needed)" if n < need else ""
-        return f"calibration patients at alpha {alpha:g} ({need} a class needed): {', '.join(named)}" if named else ""
+        return f"{', '.join(named)} calibration patients at alpha {alpha:g} ({need} a class needed)" if named else ""
 
     def offered(self, alpha: float) -> bool:
         """Whether a set can be offered: with class by class, where one class at least has patients enough."""
-        sound = not any(_JOINT in c or c == SET_NONE for c in self.classes)
-        return sound and bool(np.isfinite(self.thresholds(alpha)).any())
+        return self._named_soundly and bool(np.isfinite(self.thresholds(alpha)).any())
+
+    @property
+    def _named_soundly(self) -> bool:
+        return not any(_JOINT in c or c == SET_NONE for c in self.classes)
 
     def sets(self, p: Floats, alpha: float) -> list[tuple[str, ...]]:
         """The classes of each row of p (n, k), in the order of the classes."""

@@ -115,7 +115,8 @@ class Guard:
         if self.calibrator is not None and not self.calibrator.fitted:
             said.append(f"not recalibrated: {self.calibrator.why}")
         if self.conformal is not None and (refused := self.conformal.refused(ALPHAS[DECLARED])):
-            said.append(f"no set for want of {refused}" if not self.conformal.by_class else f"refused for {refused}")
+            there = self.conformal.offered(ALPHAS[DECLARED])
+            said.append(f"classes that are in every set: {refused}" if there else f"no set of classes: {refused}")
         if self.why:
             said.append(f"not compared with the training patients: {self.why}")
         return said

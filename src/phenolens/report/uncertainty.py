@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 import pandas as pd
@@ -17,7 +18,7 @@ from phenolens.report.pictures import Album
 from phenolens.report.record import Record
 from phenolens.report.tables import Cell, Table, label, plain
 
-Row = Mapping[str, Any]
+Row = Mapping[Hashable, Any]
 
 
 def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
@@ -59,8 +60,8 @@ def _per_100(value: float) -> str:
 
 def _answering(model: str, measures: pd.DataFrame, unit: str) -> str:
     """Whether the surer half of the answers has fewer errors than all of them."""
-    mine = measures[measures["model"] == model].set_index("measure")
-    half, every = mine.loc["errors_at_50"], mine.loc["errors_at_100"]
+    mine = _by_measure(measures, model)
+    half, every = mine["errors_at_50"], mine["errors_at_100"]
     told = (
         f"{model}: {words.number(every['value'], 0)} errors per 100 when every {unit} is answered, "
         f"{words.number(half['value'], 0)} ({words.limits(half['low'], half['high'], 0)}) when only the surer half is"
@@ -69,15 +70,20 @@ def _answering(model: str, measures: pd.DataFrame, unit: str) -> str:
     return told + (": its confidence can be used." if helps else ": its confidence is not shown to know its errors.")
 
 
+def _by_measure(measures: pd.DataFrame, model: str) -> dict[str, Row]:
+    rows = measures[measures["model"] == model].to_dict("records")
+    return {str(row["measure"]): row for row in rows}
+
+
 def _selective_table(measures: pd.DataFrame, models: list[str]) -> Table:
     head = [f"{round(100 * c)} answered" for c in STATED]
     table = Table("Errors per 100 answers when the least sure are not answered", ["model", "AUGRC ↓", *head])
     names = ["augrc", *(f"errors_at_{round(100 * c)}" for c in STATED)]
     for model in models:
-        mine = measures[measures["model"] == model].set_index("measure")
+        mine = _by_measure(measures, model)
         cells = []
         for name in names:
-            digits, row = (3 if name == "augrc" else 0), mine.loc[name]
+            digits, row = (3 if name == "augrc" else 0), mine[name]
             cells.append(Cell(words.number(row["value"], digits), words.limits(row["low"], row["high"], digits)))
         table.rows.append([label(model), *cells])
     table.words = (
@@ -169,10 +175,10 @@ def _among(subgroup: str, names: Names) -> str:
 def _set_cells(row: Row, table: Table) -> list[Cell]:
     mark = table.mark(row["note"]) if row["note"] else ""
     count = Cell(f"{int(row['patients']):,}", mark=mark)
-    if pd.isna(row["coverage"]):
+    if not math.isfinite(float(row["coverage"])):
         return [count, *[Cell("–", kind="none")] * 5]
     promised = Cell("–", kind="none")
-    if pd.notna(row["expected"]):
+    if math.isfinite(float(row["expected"])):
         limits = words.limits(row["expected_low"], row["expected_high"])
         promised = Cell(words.number(row["expected"]), limits)
     return [
