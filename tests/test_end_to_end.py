@@ -172,6 +172,8 @@ def test_predict_gives_probabilities_and_a_map_for_a_new_slide(finished: Path, t
     row = pd.read_csv(tmp_path / "out" / "predictions.csv").iloc[0]
     assert row[["p_DDLPS", "p_LMS", "p_MPNST", "p_SS"]].sum() == pytest.approx(1, abs=1e-5)
     assert "annotations" in row["notes"]
+    assert row["set_90"] == "-"
+    assert any("calibration patients at alpha 0.1 (9 needed)" in line for line in done.lines)
     for name in row["maps"].split():
         assert (tmp_path / "out" / name).exists()
 

@@ -81,6 +81,7 @@ def test_new_patients_are_predicted_from_a_table_with_whatever_sequences_they_ha
     rows = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("patient")
     assert done.refused == 0
     assert rows.loc["P04", "sequences"] == "T2"
+    assert {"set_90", "ood", "abstains"} <= set(rows.columns)
     assert rows.loc["P00", "sequences"] == "T2"
     assert any("left out: T1" in line for line in done.lines)
     with pytest.raises(ModelError, match="one table"):

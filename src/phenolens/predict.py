@@ -30,6 +30,7 @@ from phenolens.slides.region import RegionSettings
 from phenolens.slides.stain import stain_check
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import write_csv
+from phenolens.steps.guarded import guarded
 from phenolens.steps.stored_setting import study_folder
 
 
@@ -177,10 +178,11 @@ def _predict_one(
     )
     p = stored.predict([example])[0]
     pictures = [] if stored.survives else _maps(job, stored, example, thumbnail, int(p.argmax()), out)
-    told, shown = stored.told(p)
+    told, said, shown = guarded(stored, example, p)
     row: dict[str, Any] = {"image": Path(job.path).name, **told}
     row |= {"tiles": len(bag.x), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
-    return row, [f"{row['image']}: {shown} from {len(bag.x)} tiles", *(f"  note: {n}" for n in notes)]
+    first = f"{row['image']}: {shown} from {len(bag.x)} tiles"
+    return row, [first, *said, *(f"  note: {n}" for n in notes)]
 
 
 def _refuse_stain(thumbnail: np.ndarray[Any, Any], made: Prepared) -> None:

@@ -21,6 +21,7 @@ from phenolens.features.scans import ScanExtractJob, extract_one, stored_source
 from phenolens.models.predict import Stored
 from phenolens.scans.prepare import ScanJob, prepare
 from phenolens.steps.desk import write_csv
+from phenolens.steps.guarded import guard_columns, guarded
 from phenolens.steps.stored_setting import ScanSetting, scan_setting
 
 _PATHS = ("path", "mask")
@@ -53,7 +54,7 @@ def predict_scans(
             lines += said
             step.advance()
     first = ["patient"] if unit == "patient" else ["patient", unit]
-    columns = [*first, *stored.shown, "sequences", "refused", "notes"]
+    columns = [*first, *stored.shown, *guard_columns(stored), "sequences", "refused", "notes"]
     write_csv(out / "predictions.csv", pd.DataFrame(rows, columns=columns))
     refused = sum(bool(row.get("refused")) for row in rows)
     return [*lines, f"written to {out / 'predictions.csv'}"], refused
@@ -124,13 +125,13 @@ def _predict(
     except PhenolensError as error:
         why = f"found {error.found}; expected {error.expected}; {error.todo}"
         return row | {"refused": str(error)}, [f"{case}: REFUSED: {why}", *said]
-    made, shown = stored.told(p)
+    made, judged, shown = guarded(stored, example, p)
     made["sequences"] = " ".join(there)
     flag = stored.flags(example)
     if flag:
         said = [*said, f"  read with care: {flag}"]
     made["flag"] = flag
-    return made | row, [f"{case}: {shown} from {', '.join(there) or 'one scan'}", *said]
+    return made | row, [f"{case}: {shown} from {', '.join(there) or 'one scan'}", *judged, *said]
 
 
 def _covariates(images: pd.DataFrame) -> dict[str, str]:

@@ -153,7 +153,9 @@ def _predicted(desk: Desk, ready: Ready, stored: Stored, examples: Sequence[Exam
             try:
                 p = stored.predict([replace(example, targets={})])
                 row = prediction_rows("test", [example], p, task, split, name, desk.study.task.unit)
-                tables.append(row.assign(flag=stored.flags(example)))
+                bare = [replace(example, targets={})]
+                more = {} if stored.guard is None else stored.guard.columns("test", p, bare)
+                tables.append(row.assign(flag=stored.flags(example), **more))
             except PhenolensError as error:
                 refused[example.unit_id] = str(error)
             step.advance()

@@ -23,7 +23,7 @@ NOT_OF_A_TABLE = {
     *("single_image", "standards", "subsets"),
 }
 """Facts of images; of the others those below need a setting that is not in this study."""
-NOT_ASKED = {"readers", "subgroups", "updating"}
+NOT_ASKED = {"readers", "subgroups"}
 
 
 @pytest.fixture(scope="module")

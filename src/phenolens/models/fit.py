@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,8 @@ from phenolens.core.store import Store, key_of
 from phenolens.core.types import Example, Split
 from phenolens.models.bags import Pooled, in_order
 from phenolens.models.contract import Fitted, Model, Probabilities
+from phenolens.models.guard import VERSION as GUARD_VERSION
+from phenolens.models.guard import Guard, GuardSettings, fit_guard
 from phenolens.models.inputs import checked_inputs, inputs_of
 from phenolens.models.record import record
 from phenolens.tasks._contract import Task
@@ -43,6 +45,7 @@ class FitJob:
     unit id to the key of its features and label. `context` is stored beside the weights as it is (encoder identity
     under "encoder", tile settings under "tiles", stains under "stains", the unit of prediction under "unit"); what
     of it names a place (`PLACES`) stays out of the key. `tune` is the share that a final refit keeps for stopping.
+    `guard` is what is fitted beside a classifier; None for nothing.
     """
 
     model: Choice
@@ -53,6 +56,7 @@ class FitJob:
     seed: int = 0
     context: Mapping[str, Any] = field(default_factory=dict)
     tune: float = 0.2
+    guard: GuardSettings | None = None
 
     def final_or_split(self) -> Split:
         """The split of this job, or the inner one of a final refit."""
@@ -61,11 +65,12 @@ class FitJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What fitting on one split gives: the model, the predictions of its tune and test units, and who was used."""
+    """What fitting on one split gives: the model, its guard, predictions of tune and test units, and who was used."""
 
     fitted: Fitted
     table: pd.DataFrame
     used: Mapping[str, tuple[Example, ...]]
+    guard: Guard | None = None
 
 
 def final_split(examples: Sequence[Example], task: Task, *, seed: int, tune: float = 0.2) -> Split:
@@ -108,10 +113,12 @@ def run_fold(
     seed: int,
     name: str,
     unit: str | None = None,
+    guard: GuardSettings | None = None,
 ) -> Fold:
     """Fit `model` on split.train, stop and choose on split.tune, then predict tune and test units, each once.
 
-    Examples of patients who are in no part of the split are left alone. The truth of test units is read for the table
+    A guard is fitted after the model and before any test unit is predicted. Examples of patients who are in no part of
+    the split are left alone. The truth of test units is read for the table
     only and is never handed to the model, whose test examples carry no targets. Raises ModelError naming the unit,
     class or feature that makes the fit impossible.
     """
@@ -126,17 +133,17 @@ def run_fold(
     _assert_parts(split, parts)
     fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split))
     unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
-    tables = [
-        _flagged(
-            prediction_rows(part, parts[part], _predict(fitted, parts[part], task, name), task, split, name, unit),
-            fitted,
-            held,
-        )
-        for part, held in parts.items()
-        if part != "train"
-    ]
+    p = {"tune": _predict(fitted, parts["tune"], task, name)}
+    exact = not model.needs_tune
+    made = fit_guard(guard, parts["train"], parts["tune"], p["tune"], task, exact=exact)
+    p["test"] = _predict(fitted, parts["test"], task, name)
+    tables = []
+    for part, found in p.items():
+        rows = prediction_rows(part, parts[part], found, task, split, name, unit)
+        told = _flagged(rows, fitted, parts[part])
+        tables.append(told if made is None else told.assign(**made.columns(part, found, _bare(parts[part]))))
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    return Fold(fitted=fitted, table=task.checked(table), used=parts)
+    return Fold(fitted=fitted, table=task.checked(table), used=parts, guard=made)
 
 
 def fit(job: FitJob, root: Path) -> str:
@@ -152,8 +159,8 @@ def fit(job: FitJob, root: Path) -> str:
     if store.has("fits", key, ".safetensors") and store.has("predictions", key, ".parquet"):
         return key
     unit = cast("str | None", job.context.get("unit"))
-    fold = run_fold(model, task, split, job.examples, seed=job.seed, name=identity["name"], unit=unit)
-    data = weights_bytes(fold.fitted, identity["name"])
+    fold = run_fold(model, task, split, job.examples, seed=job.seed, name=identity["name"], unit=unit, guard=job.guard)
+    data = weights_bytes(fold.fitted, identity["name"], fold.guard)
     config = record(
         key=key,
         model=job.model,
@@ -164,6 +171,7 @@ def fit(job: FitJob, root: Path) -> str:
         fold_used=fold.used,
         fitted=fold.fitted,
         data=data,
+        guard=fold.guard,
     )
     with store.write("predictions", key, ".parquet", content) as part:
         fold.table.to_parquet(part, index=False)
@@ -200,6 +208,7 @@ def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split)
         "seed": job.seed,
         "context": {k: v for k, v in job.context.items() if k not in PLACES},
         "units": units,
+        **({} if job.guard is None else {"guard": [GUARD_VERSION, asdict(job.guard)]}),
     }
 
 
@@ -255,12 +264,13 @@ def _condensed(example: Example) -> bool:
     return any(isinstance(p.source, Pooled) for p in example.parts)
 
 
-def weights_bytes(fitted: Fitted, name: str) -> bytes:
-    """The weights as safetensors, equal for equal weights; raises ModelError when one is not finite.
+def weights_bytes(fitted: Fitted, name: str, guard: Guard | None = None) -> bytes:
+    """The weights, and those of a guard, as safetensors, equal for equal weights; ModelError when one is not finite.
 
     Arrays are made contiguous first: safetensors stores a transposed one as if it were not transposed.
     """
-    weights = {key: np.ascontiguousarray(value) for key, value in sorted(fitted.weights().items())}
+    every = {**fitted.weights(), **({} if guard is None else guard.weights())}
+    weights = {key: np.ascontiguousarray(value) for key, value in sorted(every.items())}
     for key, value in weights.items():
         if not np.isfinite(value).all():
             raise ModelError(
@@ -277,7 +287,7 @@ def _predict(fitted: Fitted, examples: Sequence[Example], task: Task, name: str)
     k = len(task.columns)
     if not examples:
         return np.empty((0, k))
-    p = np.asarray(fitted.predict([replace(e, targets={}) for e in examples]), dtype=np.float64)
+    p = np.asarray(fitted.predict(_bare(examples)), dtype=np.float64)
     wrong = "" if p.shape == (len(examples), k) else f"predictions of shape {p.shape}"
     wrong = wrong or ("" if np.isfinite(p).all() else "predictions that are not finite") or task.unsound(p)
     if wrong:
@@ -293,7 +303,12 @@ def _flagged(table: pd.DataFrame, fitted: Fitted, examples: Sequence[Example]) -
     """The rows with a column `flag` where the model has one: why a prediction is to be read with care, or nothing."""
     if not hasattr(fitted, "flags"):
         return table
-    return table.assign(flag=[str(f) for f in fitted.flags([replace(e, targets={}) for e in examples])])
+    return table.assign(flag=[str(f) for f in fitted.flags(_bare(examples))])
+
+
+def _bare(examples: Sequence[Example]) -> list[Example]:
+    """The examples without their labels."""
+    return [replace(e, targets={}) for e in examples]
 
 
 def _site(example: Example) -> str:

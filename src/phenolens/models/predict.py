@@ -20,6 +20,7 @@ from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic, canonical, write_text
 from phenolens.core.types import Bag, Example
 from phenolens.models.contract import Fitted, Probabilities
+from phenolens.models.guard import PREFIX, Guard, Judged
 from phenolens.models.inputs import checked_inputs, from_config
 from phenolens.models.record import FORMAT
 
@@ -31,10 +32,11 @@ EXTENT_TOLERANCE = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A fitted model that was stored, and the config beside it."""
+    """A fitted model that was stored, the config beside it, and its guard where it was fitted with one."""
 
     fitted: Fitted
     config: Mapping[str, Any]
+    guard: Guard | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -92,6 +94,12 @@ class Stored:
         """Why the prediction of an example is to be read with care; empty where nothing is said against it."""
         told = getattr(self.fitted, "flags", None)
         return "" if told is None else str(told([replace(example, targets={})])[0])
+
+    def judge(self, p: npt.NDArray[np.float64], example: Example) -> Judged | None:
+        """What the guard says of an example with probabilities p (k,); None for a model without one."""
+        if self.guard is None:
+            return None
+        return self.guard.judge(p, replace(self._checked([example])[0], targets={}))
 
     def seen(self, patients: Iterable[str]) -> list[str]:
         """Those of `patients` whose images or labels the model saw (train or tune), sorted."""
@@ -153,7 +161,9 @@ def _load(weights: Path, config_file: Path, base: Path | None) -> Stored:
                 todo="fit the model again, or install the phenolens it was fitted with",
                 where=str(config_file),
             )
-    return Stored(fitted=model.restore(arrays, config["fitted"]), config=config)
+    own = {name: held for name, held in arrays.items() if not name.startswith(PREFIX)}
+    guard = Guard.restore(arrays, config["guard"], config["classes"]) if "guard" in config else None
+    return Stored(fitted=model.restore(own, config["fitted"]), config=config, guard=guard)
 
 
 def _refuse_format(config: Any, data: bytes, config_file: Path) -> None:

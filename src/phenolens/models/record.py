@@ -14,6 +14,7 @@ from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import Example, Split
 from phenolens.models.contract import Fitted
+from phenolens.models.guard import Guard
 from phenolens.models.inputs import as_config, inputs_of
 
 FORMAT = 1
@@ -31,6 +32,7 @@ def record(
     fold_used: Mapping[str, Sequence[Example]],
     fitted: Fitted,
     data: bytes,
+    guard: Guard | None = None,
 ) -> dict[str, Any]:
     """The config of a fitted model, JSON, without a path or a time.
 
@@ -71,6 +73,7 @@ def record(
             **{name: version(name) for name in PACKAGES},
         },
         "weights_sha256": hashlib.sha256(data).hexdigest(),
+        **({} if guard is None else {"guard": guard.config()}),
     }
     plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
     return plain

@@ -25,6 +25,7 @@ from phenolens.report import (
     story,
     survival_page,
     tables,
+    uncertainty,
     views,
     words,
 )
@@ -101,6 +102,7 @@ def content(record: Record, names: naming.Names) -> dict[str, Any]:
         },
         "figures": views.model_figures(record, album),
         "calibration": calibration.view(record, names, album),
+        "uncertainty": uncertainty.view(record, names, album),
         "main_words": words.scheme(record.main, study["validation"]),
         "audit": audit.view(record, names, album),
         "maps": views.maps(record, names, album),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from phenolens.core.conformal import ALPHAS
 from phenolens.core.errors import StudyError
 from phenolens.core.predictions import PREDICTION_KEYS, Predictions, SurvivalPredictions
 from phenolens.core.registry import Choice
@@ -30,7 +31,7 @@ _EVIDENCE = {
     "readers": ("experiment", "scheme", "target", "model", "reader", "measure", "class", "note"),
 }
 _TEXTS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash")
-_KEYS, _FOLLOWED = (*_TEXTS, "truth"), (*_TEXTS, "group")
+_KEYS, _FOLLOWED = (*_TEXTS, "truth", *ALPHAS), (*_TEXTS, "group")
 
 
 @dataclass(frozen=True, kw_only=True)

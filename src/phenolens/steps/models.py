@@ -22,6 +22,7 @@ from phenolens.evaluate.score import estimates
 from phenolens.evaluate.survival_score import survival_estimates
 from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
+from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
@@ -96,6 +97,7 @@ def fit_models(
                     seed=desk.study.seed,
                     context=context,
                     tune=desk.study.validation.tune,
+                    guard=GuardSettings(**desk.study.guard.model_dump()),
                 )
             )
     fits: list[Fit] = []
