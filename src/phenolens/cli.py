@@ -170,16 +170,18 @@ def audit(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Ask whether chance explains the result: the models are refitted on permuted labels."""
+    """Ask whether chance or a shortcut explains the result; exit code 2 where a finding is an error."""
     from phenolens.audit.study import audit_study
     from phenolens.report.build import build
 
-    lines = audit_study(
+    audited = audit_study(
         folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
     )
-    for line in lines:
+    for line in audited.lines:
         typer.echo(line)
     typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+    if audited.failed:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -97,8 +97,13 @@ class Plan:
         return {(p, unit): label for p, units, block in rows for unit, label in zip(units, block, strict=True)}
 
 
-def plan(examples: Sequence[Example], folds: Sequence[Split], target: str, *, draws: int) -> Plan:
+def plan(
+    examples: Sequence[Example], folds: Sequence[Split], target: str, *, draws: int, keep_sites: bool = True
+) -> Plan:
     """How the labels of these examples may change places for `draws` relabellings.
+
+    `keep_sites` False lets labels move between sites, for tests in which a signal of the site alone is what is sought
+    or must not be left in the null.
 
     Raises:
         ModelError: a class missing in a training set or in all test sets, or so few distinct relabellings that no p
@@ -114,7 +119,7 @@ def plan(examples: Sequence[Example], folds: Sequence[Split], target: str, *, dr
     tested = tuple(tuple(f.fold for f in folds if p in f.test) for p in patients)
     size = tuple(0 if alike else len(block) for block in blocks)
 
-    several = len({s for s in sites if _labels(blocks, sites, s) > 1}) > 1
+    several = keep_sites and len({s for s in sites if _labels(blocks, sites, s) > 1}) > 1
     where = "within site" if several else "between all patients"
     ladder: list[tuple[str, Callable[[int], tuple[object, ...]]]] = [
         (f"{where}, within test fold", lambda i: (sites[i] if several else "", size[i], tested[i])),
