@@ -78,6 +78,7 @@ def audit_study(
             "permutation": tests,
             "tests": judged.rows(),
             "level": judged.level,
+            "draws": _draws(study),
             "sites": sites,
             "findings": [asdict(f) for f in judged.findings],
             "predictions": fingerprint(desk.results / "predictions.csv"),
@@ -171,10 +172,9 @@ def _battery(
     made = task.create()
     if len(made.classes) - len(_short(examples, splits, task)) < 2:
         return judge([], list(runs.values()), study.sign_offs), {}
-    number = max(DRAWS, study.audit.permutations)
     evidence = gather(
         examples, splits, task, read_predictions(desk.results / "predictions.csv", made.classes),
-        draws=number, seed=study.seed,
+        draws=_draws(study), seed=study.seed,
     )  # fmt: skip
     found, sites = battery.run(
         evidence,
@@ -185,6 +185,11 @@ def _battery(
         within={t["model"]: t["p"] if str(t.get("strata", "")).startswith("within site") else None for t in tests},
     )
     return judge(found, list(runs.values()), study.sign_offs), sites
+
+
+def _draws(study: Study) -> int:
+    """Relabellings of the closed-form tests: as many as Holm's correction needs, or more where the study asks."""
+    return max(DRAWS, study.audit.permutations)
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
