@@ -72,10 +72,10 @@ def _whole(example):
 
 
 def test_few_cohorts_of_every_kind_are_judged_rightly():
-    assert _confounded(CONFOUNDED, 5) == 1
-    assert _confounded(BALANCED, 5) == 0
-    assert not any(_rules(_honest(s)) for s in range(3))
-    for s in range(3):
+    assert _confounded(CONFOUNDED, 3) == 1
+    assert _confounded(BALANCED, 3) == 0
+    assert not _rules(_honest(0))
+    for s in range(2):
         shortcut = next(f for f in _scanner(s).findings if f.rule == "acquisition-shortcut")
         assert "carried by scanner; no model is shown to do better" in shortcut.what
         assert shortcut.severity == "error"
