@@ -35,7 +35,8 @@ def write(folder: Path, **changes: object) -> Path:
     table = pd.DataFrame(x, columns=[f"f{i}" for i in range(x.shape[1])])
     table.assign(patient=who).to_csv(folder / "features.csv", index=False)
     content = {"study": "audited", "features": {"table": "features.csv"}, "task": {"target": "type"},
-               "models": ["mean_pool", {"forest": {"trees": 20}}], "validation": {"folds": 2}, "audit": {"acquisition": ["scanner"]},
+               "models": ["mean_pool", {"forest": {"trees": 20}}], "validation": {"folds": 2},
+               "audit": {"acquisition": ["scanner"]},
                **changes}  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     return folder

@@ -161,8 +161,8 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
     """The biggest reasons for care, the worst first: {severity, text}."""
     n = counts(record)
     said: list[tuple[str, str]] = []
-    found = [f for f in record.audit.get("findings", ()) if f["rule"] != "null-run"]  # said of each test below
-    for finding in (*record.findings, *found):
+    audited = [f for f in record.audit.get("findings", ()) if f["rule"] != "null-run"]  # that is said of each test
+    for finding in (*record.findings, *audited):
         if finding.get("severity") in ("error", "warning"):
             text = names.text(str(finding["what"]), [str(w) for w in finding.get("who", ())])
             said.append((str(finding["severity"]), words.sentence(text)))
