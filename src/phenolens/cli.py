@@ -177,7 +177,10 @@ def audit(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Ask whether the result could be an artefact: of a study that was run, or of results made elsewhere."""
+    """Ask whether chance, a shortcut or a leak explains the result, of a study or of results made elsewhere.
+
+    Exit code 2 where a finding is an error.
+    """
     if predictions is not None:
         _audit_elsewhere(predictions, splits, truth, positive, out)
         return
@@ -186,12 +189,14 @@ def audit(
     from phenolens.audit.study import audit_study
     from phenolens.report.build import build
 
-    lines = audit_study(
+    audited = audit_study(
         folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
     )
-    for line in lines:
+    for line in audited.lines:
         typer.echo(line)
     typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+    if audited.failed:
+        raise typer.Exit(2)
 
 
 @app.command()

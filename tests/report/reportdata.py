@@ -256,12 +256,14 @@ def _maps(folder: Path, used: Sequence[str], truth: dict[str, str], model: str, 
 
 def _test(model: str, number: int) -> dict[str, Any]:
     run = {"mean": 0.51, "standard_error": 0.01, "threshold": 0.03, "flagged": number > 0, "runs": 20}
+    run |= {"drawn": [0.49, 0.5, 0.54]}
+    null = {"mean": 0.5, "sd": 0.05, "q025": 0.4, "median": 0.5, "q975": 0.6}
     return {
         "test": "labels shuffled",
         "observed": 0.8,
         "p": 0.01 if number == 0 else 0.4,
         "permutations": 99,
-        "null": {"mean": 0.5, "sd": 0.05, "q025": 0.4, "median": 0.5, "q975": 0.6},
+        "null": null | {"drawn": [0.4, 0.48, 0.5, 0.52, 0.6]},
         "statistic": "macro AUC",
         "model": model,
         "refitted": "mean_pool",

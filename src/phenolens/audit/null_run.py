@@ -27,6 +27,8 @@ from phenolens.models.bags import condense
 
 METRIC = "auc"
 RISKS = "fold-mean of Uno's C"
+DIGITS = 4
+"""Decimals of the drawn values that are kept for the histogram; p and means are of the whole values."""
 HELD_BYTES = 2 * 2**30
 """Where the model cannot pool features first, a worker keeps up to this in memory; above it each refit reads them."""
 STAND_IN = Choice(kind="model", name="mean_pool")
@@ -77,8 +79,8 @@ def permutation_p(
     is represented by a linear head on mean-pooled features, said in `refitted`, unless `refit_all`. The statistic is
     the mean over classes of the fold-mean one-vs-rest AUC: the macro AUC where every test set holds every class. p is
     (1 + relabellings that reach the observed value) / (1 + relabellings). The result is JSON: observed, p,
-    permutations, null (mean, sd, q025, median, q975), statistic, model, refitted, scheme, repeat, folds, patients,
-    strata, seed, notes. It depends on `seed` and not on `workers`.
+    permutations, null (mean, sd, q025, median, q975, drawn), statistic, model, refitted, scheme, repeat, folds,
+    patients, strata, seed, notes. It depends on `seed` and not on `workers`.
 
     Raises:
         SplitError: no fold to fit on. ModelError: labels that cannot be permuted, or a fit that fails.
@@ -97,6 +99,7 @@ def permutation_p(
             "mean": float(drawn.mean()),
             "sd": float(drawn.std(ddof=1)) if permutations > 1 else 0.0,
             **{name: float(np.quantile(drawn, q)) for name, q in (("q025", 0.025), ("median", 0.5), ("q975", 0.975))},
+            "drawn": [round(float(v), DIGITS) for v in drawn],
         },
         **null.facts,
     }
@@ -116,11 +119,21 @@ def null_run(
 ) -> dict[str, Any]:
     """Does the procedure find signal where there is none? The mean fold-mean macro AUC over `runs` relabellings.
 
-    `flagged` when it is above 0.5 by more than `threshold`, the larger of 0.03 and three standard errors. The other
-    keys are as in `permutation_p`.
+    `flagged` when it is above 0.5 by more than `threshold`, the larger of 0.03 and three standard errors; `drawn` are
+    the values. Labels move between sites: with labels that stay in their site, a site that can be read would look like
+    a leak of the procedure (`audit/site.py` looks for it). The other keys are as in `permutation_p`.
     """
     null = _refits(
-        examples, splits, model, task, draws=runs, seed=seed, workers=workers, progress=progress, all_=refit_all
+        examples,
+        splits,
+        model,
+        task,
+        draws=runs,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+        all_=refit_all,
+        keep_sites=False,
     )
     drawn = np.array(null.drawn)
     error = float(drawn.std(ddof=1)) / math.sqrt(runs) if runs > 1 else math.inf
@@ -133,6 +146,7 @@ def null_run(
         "threshold": threshold,
         "flagged": mean - 0.5 > threshold,
         "runs": runs,
+        "drawn": [round(float(v), DIGITS) for v in drawn],
         **null.facts,
     }
 
@@ -148,6 +162,7 @@ def _refits(
     workers: int | None,
     progress: Progress | None,
     all_: bool,
+    keep_sites: bool = True,
 ) -> _Null:
     if draws < 1:
         raise ValueError(f"permutations must be 1 or more, not {draws}")
@@ -155,7 +170,7 @@ def _refits(
     taking_part = frozenset[str]().union(*(f.train | f.tune | f.test for f in folds))
     mine = sorted((e for e in examples if e.patient in taking_part), key=lambda e: (e.patient, e.unit_id))
     told = task.create().outcome
-    relabel = plan(mine, folds, told[0] if len(told) == 1 else told, draws=draws)
+    relabel = plan(mine, folds, told[0] if len(told) == 1 else told, draws=draws, keep_sites=keep_sites)
     chosen, refitted = represent(model, all_)
     small = condense(chosen.create(), mine)
     hold = not hasattr(chosen.create(), "pool")
@@ -169,7 +184,7 @@ def _refits(
             made = outcome.unwrap()
             values += made
             step.advance(len(made))
-    facts = _facts(relabel, model, refitted, seed)
+    facts = _facts(relabel, model, refitted, seed, keep_sites)
     moved = "follow-up" if relabel.followed else "labels"
     return _Null(observed=values[0], drawn=tuple(values[1:]), facts=facts, moved=moved)
 
@@ -254,10 +269,10 @@ def _held(examples: Sequence[Example]) -> Sequence[Example]:
     return held
 
 
-def _facts(relabel: Plan, model: Choice, refitted: str, seed: int) -> dict[str, Any]:
+def _facts(relabel: Plan, model: Choice, refitted: str, seed: int, keep_sites: bool) -> dict[str, Any]:
     first = relabel.folds[0]
     notes = []
-    if relabel.mixes_sites:
+    if relabel.mixes_sites and keep_sites:
         notes.append("labels moved between sites: a signal of the site alone would look like one of the label")
     return {
         "statistic": RISKS if relabel.followed else "mean over classes of the fold-mean one-vs-rest AUC",

@@ -114,10 +114,18 @@ def classes_of(blocks: Sequence[tuple[Label, ...]]) -> set[str]:
     return {label if isinstance(label, str) else "event" for label in labels if isinstance(label, str) or label[1]}
 
 
-def plan(examples: Sequence[Example], folds: Sequence[Split], target: str | Sequence[str], *, draws: int) -> Plan:
+def plan(
+    examples: Sequence[Example],
+    folds: Sequence[Split],
+    target: str | Sequence[str],
+    *,
+    draws: int,
+    keep_sites: bool = True,
+) -> Plan:
     """How the labels of these examples may change places for `draws` relabellings.
 
-    `target` names the label in their targets; two names are those of time and event.
+    `target` names the label in their targets; two names are those of time and event. `keep_sites` False lets labels
+    move between sites, for tests in which a signal of the site alone is what is sought or must not be left in the null.
 
     Raises:
         ModelError: a class missing in a training set or in all test sets, or so few distinct relabellings that no p
@@ -133,7 +141,7 @@ def plan(examples: Sequence[Example], folds: Sequence[Split], target: str | Sequ
     tested = tuple(tuple(f.fold for f in folds if p in f.test) for p in patients)
     size = tuple(0 if alike else len(block) for block in blocks)
 
-    several = len({s for s in sites if _labels(blocks, sites, s) > 1}) > 1
+    several = keep_sites and len({s for s in sites if _labels(blocks, sites, s) > 1}) > 1
     where = "within site" if several else "between all patients"
     ladder: list[tuple[str, Callable[[int], tuple[object, ...]]]] = [
         (f"{where}, within test fold", lambda i: (sites[i] if several else "", size[i], tested[i])),

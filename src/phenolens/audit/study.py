@@ -1,25 +1,47 @@
-"""The audit of a finished study: permutation p and null run of every model, written to results/audit.json."""
+"""The audit of a finished study, written to results/audit.json: chance, null run, shortcuts and sites."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from phenolens.audit.null_run import RISKS, null_run, permutation_p, represent
+import numpy as np
+import pandas as pd
+
+from phenolens.audit import battery
+from phenolens.audit.evidence import DRAWS, gather
+from phenolens.audit.findings import Judged, in_words, judge
+from phenolens.audit.null_run import RISKS, null_run, one_repeat, permutation_p, represent
 from phenolens.cohort import split
-from phenolens.core.errors import StudyError
+from phenolens.core.errors import ModelError, StudyError
+from phenolens.core.predictions import Predictions
 from phenolens.core.progress import Progress
-from phenolens.core.registry import Choice
+from phenolens.core.registry import METRICS, Choice
 from phenolens.core.store import fingerprint, key_of, study_lock, write_json
-from phenolens.core.types import Example, Split
+from phenolens.core.types import Example, Finding, Split
+from phenolens.evaluate.metric import floor_of
 from phenolens.run import stored_examples
 from phenolens.steps.cohort import read_cohort
-from phenolens.steps.desk import Desk
+from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.records import procedure
 from phenolens.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What the audit says: lines for a person, and its findings."""
+
+    lines: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a finding is an error that nobody has signed off."""
+        return any(f.severity == "error" and not f.signed_off for f in self.findings)
 
 
 def audit_study(
@@ -29,12 +51,13 @@ def audit_study(
     refit_all: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> list[str]:
-    """Refit every model on permuted labels; returns a line a model for a person.
+) -> Audited:
+    """Refit every model on permuted labels, and ask what the label can be told from without looking at tissue.
 
-    Models that are refitted by the same stand-in are tested once. The fingerprint of the predictions is kept beside the
-    tests, so that a report never shows them beside the results of another run. Raises StudyError when the study has not
-    been run to its end, or its tables or settings have changed since.
+    Models that are refitted by the same stand-in are tested once. Where an AUC is not estimable there is no p, and
+    `why` says so. The fingerprint of the predictions is kept beside the tests, so that a report never shows them beside
+    the results of another run. Raises StudyError when the study has not been run to its end, or its tables or settings
+    have changed since.
     """
     study = Study.load(folder)
     if study.segments:
@@ -49,19 +72,25 @@ def audit_study(
         _refuse_changed(desk)
         ready, examples = stored_examples(desk)
         splits = split.read(desk.results / "splits.csv")
-        number = permutations or study.audit.permutations
-        tests: list[dict[str, Any]] = []
-        done: dict[str, dict[str, Any]] = {}
-        for model in study.model_choices():
-            chosen, refitted = represent(model, refit_all)
-            key = key_of(chosen.identity())
-            if key not in done:
-                refit = partial(_refit, examples, splits, model, ready.task(study), desk, refit_all)
-                done[key] = {**refit(permutation_p, permutations=number), "null_run": refit(null_run)}
-            tests.append({**done[key], "model": model.name, "refitted": refitted})
-        of = fingerprint(desk.results / "predictions.csv")
-        write_json(desk.results / "audit.json", {"permutation": tests, "predictions": of})
-    return [line(test) for test in tests]
+        tests = _models(desk, ready, examples, splits, permutations or study.audit.permutations, refit_all)
+        judged, sites = _battery(desk, ready, examples, splits, tests)
+        content = {
+            "permutation": tests,
+            **_kept(judged, study),
+            "sites": sites,
+            "predictions": fingerprint(desk.results / "predictions.csv"),
+        }
+        write_json(desk.results / "audit.json", content)
+    found = () if judged is None else judged.findings
+    return Audited(lines=(*map(line, tests), *_told(judged)), findings=found)
+
+
+def _kept(judged: Judged | None, study: Study) -> dict[str, Any]:
+    """The tests and their findings as audit.json keeps them."""
+    if judged is None:
+        return {"tests": [], "level": None, "draws": 0, "findings": []}
+    findings = [asdict(f) for f in judged.findings]
+    return {"tests": judged.rows(), "level": judged.level, "draws": _draws(study), "findings": findings}
 
 
 def _refuse_changed(desk: Desk) -> None:
@@ -74,6 +103,54 @@ def _refuse_changed(desk: Desk) -> None:
         return
     todo = f"phenolens run {desk.study.folder}, then audit it"
     raise StudyError(found, expected=expected, todo=todo, where=str(desk.study.folder))
+
+
+def _models(
+    desk: Desk, ready: Ready, examples: list[Example], splits: list[Split], number: int, refit_all: bool
+) -> list[dict[str, Any]]:
+    """The permutation test and the null run of every model; those with the same stand-in are done once."""
+    task = ready.task(desk.study)
+    short = "" if desk.study.survives else below_floor(examples, splits, task)
+    tests: list[dict[str, Any]] = []
+    done: dict[str, dict[str, Any]] = {}
+    for model in desk.study.model_choices():
+        try:
+            chosen, refitted = represent(model, refit_all)
+        except ModelError as why:
+            tests.append({"model": model.name, "refitted": "", "p": None, "why": f"not run: {why.found}; {why.todo}"})
+            continue
+        key = key_of(chosen.identity())
+        if key not in done:
+            refit = partial(_refit, examples, splits, model, task, desk, refit_all)
+            first = {"p": None, "why": short} if short else refit(permutation_p, permutations=number)
+            done[key] = {**first, "null_run": refit(null_run)}
+        tests.append({**done[key], "model": model.name, "refitted": refitted})
+    return tests
+
+
+def below_floor(examples: Sequence[Example], splits: Sequence[Split], task: Choice) -> str:
+    """Why a macro AUC of the main scheme is not estimable, in words; empty where it is."""
+    short = _short(examples, splits, task)
+    return f"AUC not estimable: {'; '.join(short.values())} ({_floor()} needed)" if short else ""
+
+
+def _floor() -> int:
+    return floor_of(METRICS.create("auc"))
+
+
+def _short(examples: Sequence[Example], splits: Sequence[Split], task: Choice) -> dict[str, str]:
+    """Class -> how few test patients have it, or have it not."""
+    made = task.create()
+    tested = frozenset[str]().union(*(f.test for f in one_repeat(splits)))
+    found = {}
+    for i, name in enumerate(made.classes):
+        having = {e.patient for e in examples if e.patient in tested and made.truth(e) == i}
+        lacking = {e.patient for e in examples if e.patient in tested and made.truth(e) != i}
+        few = [f"{len(who)} patients {how} {name}" for who, how in ((having, "with"), (lacking, "without"))
+               if len(who) < _floor()]  # fmt: skip
+        if few:
+            found[name] = " and ".join(few)
+    return found
 
 
 def _refit(
@@ -92,15 +169,99 @@ def _refit(
     )
 
 
-def _called(test: dict[str, Any]) -> str:
+def _called(test: Mapping[str, Any]) -> str:
     return RISKS if test["statistic"] == RISKS else "fold-mean macro AUC"
 
 
-def line(test: dict[str, Any]) -> str:
-    """One test in words."""
-    flagged = test["null_run"]["flagged"]
-    verdict = "NULL RUN FLAGGED: the procedure finds signal where there is none" if flagged else "null run clean"
+def _battery(
+    desk: Desk, ready: Ready, examples: list[Example], splits: list[Split], tests: Sequence[Mapping[str, Any]]
+) -> tuple[Judged | None, dict[str, Any]]:
+    """The tests on metadata, missing parts, size and site; not done where fewer than two classes reach the floor.
+
+    None where survival is predicted.
+    """
+    study, task = desk.study, ready.task(desk.study)
+    if study.survives:  # the tests of shortcuts and sites are of classes
+        return None, {}
+    runs = {key_of(t["null_run"]): {**t["null_run"], "model": t["model"]} for t in tests if "null_run" in t}
+    made = task.create()
+    if len(made.classes) - len(_short(examples, splits, task)) < 2:
+        return judge([], list(runs.values()), study.sign_offs), {}
+    evidence = gather(
+        examples, splits, task, read_predictions(desk.results / "predictions.csv", made.classes),
+        draws=_draws(study), seed=study.seed,
+    )  # fmt: skip
+    found, sites = battery.run(
+        evidence,
+        target=made.target,
+        patients=ready.cohort.patients,
+        images=known_images(ready.cohort.images, desk.results / "images.csv"),
+        declared=study.audit.acquisition,
+        within={t["model"]: t["p"] if str(t.get("strata", "")).startswith("within site") else None for t in tests},
+    )
+    return judge(found, list(runs.values()), study.sign_offs), sites
+
+
+def _draws(study: Study) -> int:
+    """Relabellings of the closed-form tests: as many as Holm's correction needs, or more where the study asks."""
+    return max(DRAWS, study.audit.permutations)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
+    """results/predictions.csv as the run wrote it; ids and labels are text whatever they look like."""
+    raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    numbers = {c: pd.to_numeric(raw[c]) for c in ("repeat", "fold", *(f"p_{c}" for c in classes))}
+    return Predictions(table=raw.assign(**numbers), classes=tuple(classes))
+
+
+def known_images(images: pd.DataFrame, measured: Path) -> pd.DataFrame:
+    """The images table with what the run knows of each image, and the size of its file or folder in bytes."""
+    table = images.copy()
+    if "path" in table.columns:
+        table["file_size"] = [_bytes(p) for p in table["path"]]
+    if not measured.exists():
+        return table
+    known = pd.read_csv(measured, dtype={"image": str, "patient": str}, keep_default_na=False, na_values=[""])
+    known = known[known["status"] == "used"]
+    if "image" not in table.columns or not set(known["image"]) & set(table["image"].astype(str)):
+        return known if table.empty else table
+    new = [c for c in known.columns if c not in table.columns]
+    table = table.assign(image=table["image"].astype(str))
+    return table.merge(known[["image", *new]], on="image", how="left")
+
+
+def _bytes(path: object) -> float:
+    place = Path(str(path))
+    if place.is_dir():
+        return float(sum(f.stat().st_size for f in place.iterdir() if f.is_file()))
+    return float(place.stat().st_size) if place.is_file() else float(np.nan)
+
+
+def line(test: Mapping[str, Any]) -> str:
+    """One model's permutation test and null run in words."""
+    run = test.get("null_run")
+    verdict = "null run clean"
+    if run is None:
+        verdict = "no null run"
+    elif run["flagged"]:
+        verdict = "NULL RUN FLAGGED: the procedure finds signal where there is none"
+    if test["p"] is None:
+        return f"{test['model']}: no permutation p ({test['why']}); {verdict}"
     return (
         f"{test['model']}: {_called(test)} {test['observed']:.3f}, permutation p = {test['p']:.3f} "
         f"({test['permutations']} refits of {test['refitted']}); {verdict}"
     )
+
+
+def _told(judged: Judged | None) -> list[str]:
+    """The findings in words, and how many tests there were."""
+    if judged is None:
+        return ["shortcuts and sites: not tested where survival is predicted"]
+    lines = [in_words(f) for f in judged.findings]
+    done = [t for t in judged.tests if t.p is not None]
+    left = [f"{t.name}: {t.what}" for t in judged.tests if t.p is None]
+    if not judged.tests:
+        return [*lines, "shortcuts and sites: not tested, since fewer than two classes have patients enough for an AUC"]
+    if not lines:
+        lines = [f"no finding in {len(done)} tests of shortcuts and sites"]
+    return [*lines, *left]

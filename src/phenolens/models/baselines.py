@@ -28,6 +28,11 @@ def mean_over_parts(example: Example, of: Callable[[Bag], Vector]) -> Vector:
     return mean
 
 
+def holds_volume(bag: Bag) -> bool:
+    """Whether the features hold the volume of the region."""
+    return any(name.lower().startswith(_VOLUME) for name in bag.names or ())
+
+
 def log_volume(bag: Bag) -> Vector:
     """The logarithm of the mesh or voxel volume of the region, summed over its rows, (1,)."""
     found = [i for i, name in enumerate(bag.names or ()) if name.lower().startswith(_VOLUME)]

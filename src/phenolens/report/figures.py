@@ -175,39 +175,6 @@ def confusion(counts: np.ndarray[Any, Any], classes: Sequence[str], unit: str) -
     return _svg(draw, (side + 0.8, side + 0.2))
 
 
-def null(tests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
-    """What shuffled labels scored (middle 95% and median) and what the real labels scored, one line a test."""
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        places = np.arange(len(tests))[::-1]
-        for y, test in zip(places, tests, strict=True):
-            drawn = test["null"]
-            first = y == places[0]
-            axes.plot([drawn["q025"], drawn["q975"]], [y, y], color="#b4bec7", lw=9, solid_capstyle="butt",
-                      label="shuffled labels: middle 95%" if first else None)  # fmt: skip
-            axes.plot([drawn["median"]] * 2, [y - 0.17, y + 0.17], color=SOFT, lw=1.5,
-                      label="shuffled labels: median" if first else None)  # fmt: skip
-            axes.plot([test["observed"]], [y], "o", color=BLUE, ms=7, label="real labels" if first else None)
-        axes.set_yticks(places, [shorten(n, 30) for n in names])
-        axes.set_ylim(-0.6, len(tests) - 0.4)
-        axes.set_xlim(*_around(tests))
-        risks = "Uno" in str(tests[0].get("statistic", ""))
-        axes.set_xlabel("Uno's C, mean over folds" if risks else "macro AUC, mean over folds")
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x", color=GRID, lw=0.8)
-        axes.set_axisbelow(True)
-        figure.legend(loc="outside lower left", ncols=3, fontsize=8)
-
-    return _svg(draw, (7.4, 1.3 + 0.4 * len(tests)))
-
-
-def _around(tests: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    values = [x for t in tests for x in (t["observed"], t["null"]["q025"], t["null"]["q975"])]
-    return max(0.0, min(values) - 0.08), min(1.02, max(values) + 0.08)
-
-
 def _many(
     figure: Figure, classes: Sequence[str], one: Callable[[Axes, str], None], labels: tuple[str, str] = ("", "")
 ) -> None:

@@ -90,7 +90,12 @@ class Record:
     @property
     def tests(self) -> Sequence[Mapping[str, Any]]:
         """The permutation tests of the audit; empty where the study was not audited."""
-        return list(self.more.get("audit", {}).get("permutation", []))
+        return list(self.audit.get("permutation", []))
+
+    @property
+    def audit(self) -> Mapping[str, Any]:
+        """The audit of these predictions; empty where the study was not audited."""
+        return dict(self.more.get("audit", {}))
 
     @property
     def snapshot(self) -> Mapping[str, Any]:

@@ -139,7 +139,7 @@ def test_of(record: Record, model: str) -> Mapping[str, Any] | None:
 
 def _p(record: Record, model: str) -> str:
     test = test_of(record, model)
-    if test is None:
+    if test is None or test["p"] is None:
         return ""
     own = model_name(str(test.get("refitted", ""))) == model
     return f"; permutation p {_is(test['p'])}{'' if own else ' by a simpler stand-in'}"
@@ -165,7 +165,8 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
     """The biggest reasons for care, the worst first: {severity, text}."""
     n = counts(record)
     said: list[tuple[str, str]] = []
-    for finding in record.findings:
+    audited = [f for f in record.audit.get("findings", ()) if f["rule"] != "null-run"]  # that is said of each test
+    for finding in (*record.findings, *audited):
         if finding.get("severity") in ("error", "warning"):
             text = names.text(str(finding["what"]), [str(w) for w in finding.get("who", ())])
             said.append((str(finding["severity"]), words.sentence(text)))
@@ -227,7 +228,9 @@ def _from_test(test: Mapping[str, Any]) -> list[tuple[str, str]]:
     if test.get("null_run", {}).get("flagged"):
         text = f"The null run of {model} is flagged: it finds signal in shuffled labels. Do not use its results."
         said.append(("error", text))
-    if not test["p"] < 0.05:
+    if test["p"] is None:
+        said.append(("note", f"No permutation p for {model}: {test['why']}."))
+    elif not test["p"] < 0.05:
         said.append(("warning", f"{model} is not told apart from chance (permutation p {_is(float(test['p']))})."))
     return said
 
@@ -274,7 +277,7 @@ def limits_(record: Record, names: Names) -> dict[str, list[str]]:
             "They promise 95% and keep less; in simulations they held the true value in 87 to 92% of the cases."
         ),
     ]
-    if record.tests:
+    if any(test["p"] is not None for test in record.tests):
         can.append("The permutation test says whether chance alone could give such a result with this procedure.")
     if LEAVE_ONE_SITE_OUT in record.schemes and n["n_sites"] >= 3:
         can.append(f"Leaving out each of {n['n_sites']} sites says how results vary between hospitals like these.")

@@ -26,7 +26,7 @@ class Forest(TableModel):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Features of named parts side by side, random forest."
     needs_tune: ClassVar[bool] = False
-    cheap: ClassVar[bool] = True
+    cheap: ClassVar[bool] = False
 
     trees: int = 300
     leaf: int = 2

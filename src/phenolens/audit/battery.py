@@ -1,0 +1,67 @@
+"""All tests of the audit on the evidence of a study, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from phenolens.audit import metadata, shortcuts, site
+from phenolens.audit.evidence import Evidence
+from phenolens.audit.findings import Test
+from phenolens.audit.look import look
+from phenolens.core.registry import METRICS
+from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, groups
+from phenolens.evaluate.score import fold_mean
+
+
+def run(
+    evidence: Evidence,
+    *,
+    target: str,
+    patients: pd.DataFrame,
+    images: pd.DataFrame,
+    declared: Sequence[str] = (),
+    within: Mapping[str, float | None] | None = None,
+) -> tuple[list[Test], dict[str, Any]]:
+    """Shortcuts, missing parts, size and site; the tests, and the figures of sites as JSON.
+
+    patients, images and declared are as in `metadata.acquisition`, within as in `site.confounding`. Raises StudyError
+    for a declared column that is not there.
+    """
+    looked = look(evidence.examples)
+    known = metadata.acquisition(evidence.examples, looked.image, patients, images, declared)
+    known = pd.concat([known, looked.size.filter(like="number of")], axis=1)
+    confounded, facts = site.confounding(evidence, looked.pooled, within or {}, target)
+    tests = [
+        shortcuts.acquisition(evidence, known),
+        shortcuts.missingness(evidence, looked.present),
+        shortcuts.size(evidence, looked.size),
+        confounded,
+    ]
+    figures = {
+        **asdict(facts),
+        "within_site_auc": {} if facts.why_not else site.within_sites(evidence),
+        "gap": _gap(evidence),
+        "robustness": site.robustness(evidence, looked.pooled),
+    }
+    return tests, figures
+
+
+def _gap(evidence: Evidence) -> dict[str, dict[str, float | None]]:
+    """Model -> its fold-mean macro AUC in the main scheme and with each site left out, where both were done."""
+    metric, main = METRICS.create("auc"), evidence.folds[0].scheme
+    found: dict[str, dict[str, float | None]] = {}
+    for group in groups(evidence.predictions):
+        if group.scheme in (main, LEAVE_ONE_SITE_OUT):
+            value = fold_mean(metric, [(f.truth, f.p) for f in group.folds], group.classes)
+            kept = float(value) if np.isfinite(value) else None
+            found.setdefault(group.key["model"], {})[group.scheme] = kept
+    return {
+        model: {"cross_validation": own[main], LEAVE_ONE_SITE_OUT: own[LEAVE_ONE_SITE_OUT]}
+        for model, own in found.items()
+        if main in own and LEAVE_ONE_SITE_OUT in own and main != LEAVE_ONE_SITE_OUT
+    }
