@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import SimpleITK
 from PIL import Image
 from scipy import ndimage
 
-from phenolens.core.types import Box
+from phenolens.core.types import Box, FloatArray
 from phenolens.scans.image import open_scan
 from phenolens.scans.mask import read_roi
 from phenolens.slides.image import open_slide
@@ -41,11 +42,8 @@ def copy_scans(folder: Path, share: float, *, seed: int = 0, moved: float = 0.5,
         with open_scan(folder / row["path"]) as scan:
             x, frame = scan.whole(), scan.frame
             inside = read_roi(folder / row["mask"], frame, value=None, name=None).within((0, 0, 0), frame.shape)
-        by = rng.uniform(-moved, moved, 3)
-        x2 = ndimage.shift(x, by, order=1, mode="nearest")
-        x2 += rng.normal(0, noise * x[inside].std(), x.shape).astype(np.float32)
-        inside2 = ndimage.shift(inside.astype(np.float32), by, order=1) >= 0.5
-        made = {"path": x2, "mask": (inside2 if inside2.any() else inside).astype(np.uint8)}
+        x2, inside2 = aside(x, inside, rng, moved=moved, noise=noise)
+        made = {"path": x2, "mask": inside2.astype(np.uint8)}
         for column, array in made.items():
             written = SimpleITK.GetImageFromArray(array)
             written.SetSpacing(frame.spacing)
@@ -55,6 +53,17 @@ def copy_scans(folder: Path, share: float, *, seed: int = 0, moved: float = 0.5,
         return {**row, "image": image, **{c: f"copies_{image}_{c}.nii.gz" for c in made}}
 
     return _copied(folder, share, seed, again)
+
+
+def aside(
+    x: FloatArray, inside: npt.NDArray[np.bool_], rng: np.random.Generator, *, moved: float, noise: float
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Image and mask (z, y, x) up to `moved` voxels aside, with noise of `noise` SD of the region."""
+    by = rng.uniform(-moved, moved, 3)
+    made = ndimage.shift(x, by, order=1, mode="nearest")
+    made += rng.normal(0, noise * x[inside].std(), x.shape).astype(np.float32)
+    mask = ndimage.shift(inside.astype(np.float32), by, order=1) >= 0.5
+    return made, mask if mask.any() else inside
 
 
 def _copied(folder: Path, share: float, seed: int, again: Any) -> dict[str, str]:

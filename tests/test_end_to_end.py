@@ -199,8 +199,11 @@ def test_predict_keeps_two_slides_of_one_file_name_apart(finished: Path, tmp_pat
         slides.append(Path(shutil.copy(finished / "slides" / name, tmp_path / str(i) / "slide.svs")))
     model = finished / "results" / "models" / "mean_pool" / "final"
     predict_images(model, slides, tmp_path / "out", workers=1, progress=QUIET)
-    maps = pd.read_csv(tmp_path / "out" / "predictions.csv")["maps"]
-    assert not set(maps[0].split()) & set(maps[1].split())
+    made = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert not set(made["maps"][0].split()) & set(made["maps"][1].split())
+    assert (
+        "looks like image 'P003-A' of patient 'P003' (similarity 1.00), whom the model was trained" in made["notes"][0]
+    )
 
 
 def test_predict_refuses_what_does_not_fit_and_goes_on(finished: Path, tmp_path: Path) -> None:
