@@ -31,8 +31,7 @@ from phenolens.scans.image import open_scan
 from phenolens.scans.look import look
 from phenolens.scans.mask import read_roi
 from phenolens.scans.sampling import InMemory, sample
-from phenolens.slides.prepare import FREQUENCIES
-from phenolens.slides.stain import glass_colour, optical_density
+from phenolens.slides.look import look as slide_look
 from phenolens.steps.duplicates import FILE, STOP, Seen, alike, groups_of, told_of
 from phenolens.synth.cohort import design_for, make
 
@@ -97,6 +96,17 @@ def test_a_chain_of_copies_is_one_group() -> None:
     assert not alike([told[0], Seen(patient="z", image="z", kind="T2", look=told[0].look)], STOP)
 
 
+def test_looks_are_read_from_the_images_of_a_run(tmp_path: Path) -> None:
+    rows = [
+        {"patient": "007", "image": "i1", "status": "used", "look": "8a", "sequence": "T1"},
+        {"patient": "8", "image": "i2", "status": "quarantined", "look": "", "sequence": "T1"},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "images.csv", index=False)
+    assert looks_of(tmp_path / "images.csv") == [Seen(patient="007", image="i1", kind="T1", look="8a")]
+    pd.DataFrame(rows).drop(columns="look").to_csv(tmp_path / "images.csv", index=False)
+    assert looks_of(tmp_path / "images.csv") == []
+
+
 def test_images_of_one_patient_may_look_alike() -> None:
     assert not alike([Seen(patient="a", image=i, kind="", look=seen(1)[0].look) for i in "12"], STOP)
 
@@ -152,6 +162,7 @@ def _truth_and_found(folder: Path, names: dict[str, str], least: float) -> tuple
     return len(found & true) / len(true), len(wrong) / false, false
 
 
+@pytest.mark.slow
 def test_no_two_real_tiles_are_called_copies_and_every_copy_is_found(real_data: Path) -> None:
     """60 sarcoma tiles at quality 70 with 2 px cut off; each tile counts as a patient, so that all pairs are asked."""
     told = []
@@ -160,8 +171,7 @@ def test_no_two_real_tiles_are_called_copies_and_every_copy_is_found(real_data: 
         packed = io.BytesIO()
         Pillow.fromarray(whole[2:-2, 2:-2]).save(packed, "JPEG", quality=70)
         for name, rgb in ((path.stem, whole), (f"copy of {path.stem}", np.asarray(Pillow.open(packed)))):
-            density = optical_density(rgb, glass_colour(rgb)).mean(-1)
-            told.append(Seen(patient=name, image=name, kind="", look=look_of([density], FREQUENCIES)))
+            told.append(Seen(patient=name, image=name, kind="", look=slide_look(rgb)))
     found = {tuple(sorted(c.images)) for c in alike(told, LOOKS)}
     assert len(told) == 120
     assert found == {tuple(sorted((s.image, f"copy of {s.image}"))) for s in told[::2]}

@@ -14,21 +14,19 @@ import numpy.typing as npt
 import shapely
 
 from phenolens.core.errors import AnnotationError, ImageError, StoreError
-from phenolens.core.look import VERSION as LOOKS
-from phenolens.core.look import look_of
 from phenolens.core.store import Store, canonical, fingerprint, key_of
 from phenolens.core.types import Frame, Region, Rgb
 from phenolens.slides.annotation import Annotation, read_annotation
 from phenolens.slides.contour import contour, save_jpeg, small
 from phenolens.slides.image import Slide, open_slide
+from phenolens.slides.look import VERSION as LOOKS
+from phenolens.slides.look import look
 from phenolens.slides.opening import decoding, formats_for
 from phenolens.slides.quality import QualitySettings, judge, measure
 from phenolens.slides.region import RegionSettings, find_tissue, mm2, polygons, thumbnail_px, whole
-from phenolens.slides.stain import glass_colour, optical_density
 from phenolens.slides.tiles import Grid, TileSettings, cut
 
 VERSION = 2
-FREQUENCIES = 16
 
 
 class ExcludedError(ImageError):
@@ -211,9 +209,8 @@ def _prepare(slide: Slide, job: SlideJob, settings: _Settings, pictures: _Pictur
     figures = measure(slide, thumbnail, tissue, grid.xy, grid.side)
     judge(figures, settings.quality, job.path)
     region = {"area": area, "label": settings.region.annotation or "tissue", "source": _source(settings.region)}
-    density = optical_density(thumbnail, glass_colour(thumbnail)).mean(-1)
     facts: dict[str, Any] = {"tissue_mm2": figures["tissue_mm2"], "annotation_share": share, "quality": figures}
-    facts["look"] = look_of([density], FREQUENCIES)
+    facts["look"] = look(thumbnail)
     notes = (*slide.notes, *(annotation.notes if annotation else ()), *grid.notes)
     return _content(slide, region, tissue.area, grid, {"settings": settings.identity(), "facts": facts, "notes": notes})
 
