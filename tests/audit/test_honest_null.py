@@ -21,7 +21,7 @@ from phenolens.evaluate.score import estimates
 from phenolens.models.bags import condense
 
 NESTED = Choice(kind="model", name="quick_models.py:ChosenRidge", base=Path(__file__).parent)
-SEEDS, PATIENTS, FEATURES, SITES, PERMUTATIONS = 200, 60, 1000, 3, 199
+SEEDS, PATIENTS, FEATURES, SITES, PERMUTATIONS = 200, 60, 1000, 3, 99
 
 
 def _by_site(examples: list[Example]) -> list[Split]:
