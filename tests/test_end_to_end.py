@@ -131,14 +131,15 @@ def test_a_changed_cohort_is_named_and_refused_until_told_what_to_do(copy: Path)
     assert (copy / "results-1" / "predictions.csv").exists()
 
 
-def test_extending_keeps_patients_in_their_folds(copy: Path) -> None:
+def test_extending_keeps_patients_in_their_folds(copy: Path, tmp_path: Path) -> None:
     before = pd.read_csv(copy / "results" / "splits.csv")
     patients, images = pd.read_csv(copy / "patients.csv"), pd.read_csv(copy / "images.csv")
-    donor = images[images["image"] == "P002-A"].iloc[0]
-    new_slide = copy / "slides" / "NEW.svs"
-    new_slide.write_bytes((copy / donor["path"]).read_bytes() + b"\0")
+    donor = pd.read_csv(write_cohort(tmp_path / "other", patients=1, seed=5) / "images.csv").iloc[0]
+    where = {c: f"{Path(donor[c]).parent}/NEW{Path(donor[c]).suffix}" for c in ("path", "annotation")}
+    for column, place in where.items():
+        shutil.copy(tmp_path / "other" / donor[column], copy / place)
     patients.loc[len(patients)] = patients[patients["patient"] == "P002"].iloc[0].to_dict() | {"patient": "PNEW"}
-    images.loc[len(images)] = donor.to_dict() | {"patient": "PNEW", "image": "NEW", "path": "slides/NEW.svs"}
+    images.loc[len(images)] = donor.to_dict() | {"patient": "PNEW", "image": "NEW", **where}
     patients.to_csv(copy / "patients.csv", index=False)
     images.to_csv(copy / "images.csv", index=False)
     run_study(copy, workers=1, until="splits", extend=True, progress=QUIET)
@@ -203,8 +204,11 @@ def test_predict_keeps_two_slides_of_one_file_name_apart(finished: Path, tmp_pat
         slides.append(Path(shutil.copy(finished / "slides" / name, tmp_path / str(i) / "slide.svs")))
     model = finished / "results" / "models" / "mean_pool" / "final"
     predict_images(model, slides, tmp_path / "out", workers=1, progress=QUIET)
-    maps = pd.read_csv(tmp_path / "out" / "predictions.csv")["maps"]
-    assert not set(maps[0].split()) & set(maps[1].split())
+    made = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert not set(made["maps"][0].split()) & set(made["maps"][1].split())
+    assert (
+        "looks like image 'P003-A' of patient 'P003' (similarity 1.00), whom the model was trained" in made["notes"][0]
+    )
 
 
 def test_predict_refuses_what_does_not_fit_and_goes_on(finished: Path, tmp_path: Path) -> None:

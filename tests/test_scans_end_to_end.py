@@ -84,6 +84,8 @@ def test_new_patients_are_predicted_from_a_table_with_whatever_sequences_they_ha
     assert {"set_90", "ood", "abstains"} <= set(rows.columns)
     assert rows.loc["P00", "sequences"] == "T2"
     assert any("left out: T1" in line for line in done.lines)
+    assert "note: the model was trained on a patient 'P04'" in rows.loc["P04", "notes"]
+    assert "looks like image 'P04-T2' of patient 'P04'" in rows.loc["P04", "notes"]
     with pytest.raises(ModelError, match="one table"):
         predict_images(model, [finished / "scans" / "P04" / "T2.nii.gz"], tmp_path / "out", progress=QUIET)
 

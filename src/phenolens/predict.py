@@ -30,6 +30,7 @@ from phenolens.slides.region import RegionSettings
 from phenolens.slides.stain import stain_check
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import write_csv
+from phenolens.steps.duplicates import Seen, told_of
 from phenolens.steps.guarded import guarded
 from phenolens.steps.stored_setting import study_folder
 
@@ -91,7 +92,7 @@ def predict_images(
     base = study_folder(model)
     stored = load_model(model, base=base)
     if "scan" in stored.config["context"]:
-        return Predicted(*_scans(stored, images, out, base, progress))
+        return Predicted(*_scans(stored, images, out, base, model, progress))
     setting = setting_of(stored, base)
     _refuse_encoder(stored, setting, model)
     rows: list[dict[str, Any]] = []
@@ -105,7 +106,7 @@ def predict_images(
             mpp=mpp,
         )
         try:
-            row, said = _predict_one(job, stored, setting, out, workers, progress)
+            row, said = _predict_one(job, stored, setting, out, model, workers, progress)
         except PhenolensError as error:
             row = {"image": path.name, "refused": str(error)}
             said = [f"{path.name}: REFUSED: found {error.found}; expected {error.expected}; {error.todo}"]
@@ -117,7 +118,7 @@ def predict_images(
 
 
 def _scans(
-    stored: Stored, tables: Sequence[Path], out: Path, base: Path, progress: Progress
+    stored: Stored, tables: Sequence[Path], out: Path, base: Path, model: Path, progress: Progress
 ) -> tuple[tuple[str, ...], int]:
     """A model of scans reads one table of images: which sequence a file is, and where its mask lies, stand there."""
     if len(tables) != 1 or tables[0].suffix.lower() not in (".csv", ".xlsx", ".parquet"):
@@ -129,7 +130,7 @@ def _scans(
     if stored.config["task"]["name"] == SEGMENTATION:
         lines, refused = predict_masks(stored, tables[0], out, base=base, progress=progress)
         return tuple(lines), refused
-    lines, refused = predict_scans(stored, tables[0], out, base=base, progress=progress)
+    lines, refused = predict_scans(stored, tables[0], out, base=base, model=model, progress=progress)
     return tuple(lines), refused
 
 
@@ -153,7 +154,13 @@ def _refuse_encoder(stored: Stored, setting: Setting, model: Path) -> None:
 
 
 def _predict_one(
-    job: SlideJob, stored: Stored, setting: Setting, out: Path, workers: int | None, progress: Progress
+    job: SlideJob,
+    stored: Stored,
+    setting: Setting,
+    out: Path,
+    model: Path,
+    workers: int | None,
+    progress: Progress,
 ) -> tuple[dict[str, Any], list[str]]:
     region = setting.region
     notes = []
@@ -167,6 +174,7 @@ def _predict_one(
     thumbnail = np.asarray(Pillow.open(store.path("thumbnail", key, ".jpg")).convert("RGB"))
     made = load_prepared(store, key)
     _refuse_stain(thumbnail, made)
+    notes += told_of(model, stored, Seen(patient=job.patient, image=job.image, kind="", look=made.facts["look"]))
     source = _features(job, key, made, setting, root, workers, progress)
     bag = source.load()
     check_fit(stored.config, encoder_identity(setting.encoder), bag, tiles=asdict(setting.tiles))

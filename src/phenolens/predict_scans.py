@@ -19,8 +19,9 @@ from phenolens.core.types import Example, Part
 from phenolens.features.extract import encoder_identity
 from phenolens.features.scans import ScanExtractJob, extract_one, stored_source
 from phenolens.models.predict import Stored
-from phenolens.scans.prepare import ScanJob, prepare
+from phenolens.scans.prepare import ScanJob, load_prepared, prepare
 from phenolens.steps.desk import write_csv
+from phenolens.steps.duplicates import Seen, told_of
 from phenolens.steps.guarded import guard_columns, guarded
 from phenolens.steps.stored_setting import ScanSetting, scan_setting
 
@@ -29,13 +30,13 @@ _OF_FILES = (*_PATHS, "patient", "image", "case", "kind", "sequence", "series", 
 
 
 def predict_scans(
-    stored: Stored, table: Path, out: Path, *, base: Path, progress: Progress | None = None
+    stored: Stored, table: Path, out: Path, *, base: Path, model: Path, progress: Progress | None = None
 ) -> tuple[list[str], int]:
     """Predict every patient of `table` (patient, path, sequence, mask …); lines for a person, and how many refused.
 
     Where the model was trained on single images every row is a case of its own; where on lesions, the rows of each
     `lesion` of a patient. An image that cannot be used is left out with its reason, as in a run; a case without any is
-    refused.
+    refused. A patient whom the model (published in `model`) was trained on, by id or by the look of an image, is noted.
     """
     setting = scan_setting(stored.config, base)
     refuse_encoder(stored, setting.encoder)
@@ -48,7 +49,7 @@ def predict_scans(
     with (progress or Progress()).step("predicting", cases["case"].nunique(), f"{unit}s") as step:
         for case, images in cases.groupby("case", sort=True):
             whole = cases[cases["patient"] == images["patient"].iloc[0]]
-            row, said = _predict(str(case), images, whole, stored, setting, out)
+            row, said = _predict(str(case), images, whole, stored, setting, out, model)
             own = {"patient": str(images["patient"].iloc[0])} | ({} if unit == "patient" else {unit: str(case)})
             rows.append(own | row)
             lines += said
@@ -109,10 +110,11 @@ def refuse_twice(cases: pd.DataFrame, table: Path) -> None:
 
 
 def _predict(
-    case: str, images: pd.DataFrame, whole: pd.DataFrame, stored: Stored, setting: ScanSetting, out: Path
+    case: str, images: pd.DataFrame, whole: pd.DataFrame, stored: Stored, setting: ScanSetting, out: Path, model: Path
 ) -> tuple[dict[str, Any], list[str]]:
     """The row of one case and what to say of it; `whole` is all of its patient, among which masks may be lent."""
-    parts, said = _parts(images, whole, setting, out / "artefacts")
+    parts, said, seen = _parts(images, whole, setting, out / "artefacts")
+    said += dict.fromkeys(f"  note: {note}" for one in seen for note in told_of(model, stored, one))
     patient = str(images["patient"].iloc[0])
     example = Example(patient=patient, unit_id=case, parts=tuple(parts), covariates=_covariates(images))
     there = [p.name for p in parts if p.present]
@@ -144,11 +146,14 @@ def _covariates(images: pd.DataFrame) -> dict[str, str]:
     return told
 
 
-def _parts(images: pd.DataFrame, whole: pd.DataFrame, setting: ScanSetting, root: Path) -> tuple[list[Part], list[str]]:
-    """One part a sequence of the training, absent ones without source, and what was left out."""
+def _parts(
+    images: pd.DataFrame, whole: pd.DataFrame, setting: ScanSetting, root: Path
+) -> tuple[list[Part], list[str], list[Seen]]:
+    """One part a sequence of the training, absent ones without source, what was left out, and the looks of the rest."""
     identity, store = encoder_identity(setting.encoder), Store(root)
     sources: dict[str, tuple[str, Any]] = {}
-    said = []
+    said: list[str] = []
+    seen: list[Seen] = []
     for row in images.to_dict("records"):
         name = _given(row, "sequence") or UNNAMED
         if name not in setting.sequences:
@@ -162,10 +167,12 @@ def _parts(images: pd.DataFrame, whole: pd.DataFrame, setting: ScanSetting, root
         except (ImageError, FeatureError) as error:  # a full disk is not the image's own and ends the run
             said.append(f"  left out: {Path(row['path']).name}: found {error.found}; expected {error.expected}")
             continue
+        look = str(load_prepared(store, key).facts["look"])
+        seen.append(Seen(patient=job.patient, image=job.image, kind=str(name), look=look))
         sources[str(name)] = (job.image, stored_source(store, done, setting.encoder.create().makes))
     blank: tuple[str, Any] = ("", None)
     parts = [Part(name=n, image=sources.get(n, blank)[0], source=sources.get(n, blank)[1]) for n in setting.sequences]
-    return parts, said
+    return parts, said, seen
 
 
 def _job(row: Mapping[Any, Any], images: pd.DataFrame, mask_from: str | None) -> ScanJob:

@@ -11,7 +11,7 @@ from phenolens.core.progress import Progress
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding, Split
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import evidence, lent, maps, models, records, rooms, scans, segmentation
+from phenolens.steps import duplicates, evidence, lent, maps, models, records, rooms, scans, segmentation
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
@@ -67,13 +67,15 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
 
     room = rooms.room_of(desk)
     states = room.prepare_images(desk, whole)
+    copies = duplicates.near_copies(states)
+    cohorts.refuse(copies)
     if new_splits:
         cohorts.archive(desk.results)
     if not (desk.results / "splits.csv").exists():
         records.write_images(desk, states)
     ready, splits = cohorts.freeze_splits(desk, whole, usable(states, cohorts.needed(desk)), extend=extend)
     records.write_images(desk, states)
-    findings = [*cohorts.static_findings(desk, ready, splits), *lent.lost(desk, whole, states)]
+    findings = [*cohorts.static_findings(desk, ready, splits), *lent.lost(desk, whole, states), *copies]
     records.write_findings(desk, findings)
     cohorts.refuse(findings)
     if until == "splits":
@@ -90,6 +92,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     findings += [*scans.cut_off(states), *models.note_holdout_reads(desk, fits)]
     predictions = models.gather(desk, ready, fits)
     models.publish_models(desk, fits)
+    duplicates.publish_looks(desk, fits, states)
     records.write_findings(desk, findings)
     models.measure(desk, predictions)
     if until == "models":
@@ -109,6 +112,7 @@ def _segment(
     examples, keys = segmentation.make_examples(ready, states, sources)
     fits = segmentation.fit_models(desk, ready, splits, examples, keys, context)
     models.publish_models(desk, fits)
+    duplicates.publish_looks(desk, fits, states)
     findings = [*findings, *segmentation.mixed(examples), *models.note_holdout_reads(desk, fits)]
     masks = segmentation.find_masks(desk, ready, fits, examples, states)
     records.write_findings(desk, [*findings, *segmentation.not_found(desk, masks)])

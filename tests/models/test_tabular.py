@@ -145,6 +145,17 @@ def test_the_label_as_covariate_of_combat_is_refused() -> None:
         fit_table(TableModel(combat="subtype"), TWO, TASK)
 
 
+def test_the_label_under_another_name_as_covariate_of_combat_is_refused() -> None:
+    def read(e: Example, by: str) -> Example:
+        return replace(e, covariates={"reader": by})
+
+    named = [read(e, f"reader of {e.targets['subtype']}") for e in cohort(20)]
+    with pytest.raises(ModelError, match="ComBat by 'reader', which is the label under another name in all 20"):
+        fit_table(TableModel(combat="reader"), named, TASK)
+    one_other = [read(named[0], "reader of B"), *named[1:]]
+    assert fit_table(TableModel(combat="reader"), one_other, TASK).reader.combat is not None
+
+
 def test_a_unit_without_the_covariate_is_named_with_what_is_there() -> None:
     with pytest.raises(ModelError, match=r"no 'scanner' for unit 'a'.*there: site"):
         fit_table(TableModel(combat="scanner"), TWO, TASK)

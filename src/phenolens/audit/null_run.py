@@ -8,11 +8,12 @@ duplicates or columns made from the outcome: those are the work of the static ch
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from phenolens.audit.relabel import Labels, Plan, plan
 from phenolens.audit.survival import risk_order
@@ -32,6 +33,10 @@ DIGITS = 4
 HELD_BYTES = 2 * 2**30
 """Where the model cannot pool features first, a worker keeps up to this in memory; above it each refit reads them."""
 STAND_IN = Choice(kind="model", name="mean_pool")
+Result = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+"""The truth (n,) and the probabilities (n, k) of the test units of one fold."""
+Procedure = Callable[[Any, Any, Sequence[Split], Sequence[Example], int], list[Result]]
+"""From model, task, folds, examples (relabelled) and seed to the results of the folds; a function of a module."""
 OF_PARTS = Choice(kind="model", name="logistic", params={"missing": "impute"})
 OF_RISK = Choice(kind="model", name="cox", params={"missing": "impute"})
 
@@ -47,6 +52,7 @@ class _Job:
     labels: tuple[Labels, ...]
     hold: bool
     seed: int
+    procedure: Procedure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +122,15 @@ def null_run(
     workers: int | None = None,
     progress: Progress | None = None,
     refit_all: bool = False,
+    procedure: Procedure | None = None,
 ) -> dict[str, Any]:
     """Does the procedure find signal where there is none? The mean fold-mean macro AUC over `runs` relabellings.
 
     `flagged` when it is above 0.5 by more than `threshold`, the larger of 0.03 and three standard errors; `drawn` are
     the values. Labels move between sites: with labels that stay in their site, a site that can be read would look like
-    a leak of the procedure (`audit/site.py` looks for it). The other keys are as in `permutation_p`.
+    a leak of the procedure (`audit/site.py` looks for it). The other keys are as in `permutation_p`. Another
+    `procedure` than `fit_folds` tests a way of fitting and splitting that is not phenolens' own, with the examples it
+    is given: it may select, resample and choose as it likes.
     """
     null = _refits(
         examples,
@@ -134,6 +143,7 @@ def null_run(
         progress=progress,
         all_=refit_all,
         keep_sites=False,
+        procedure=procedure,
     )
     drawn = np.array(null.drawn)
     error = float(drawn.std(ddof=1)) / math.sqrt(runs) if runs > 1 else math.inf
@@ -163,6 +173,7 @@ def _refits(
     progress: Progress | None,
     all_: bool,
     keep_sites: bool = True,
+    procedure: Procedure | None = None,
 ) -> _Null:
     if draws < 1:
         raise ValueError(f"permutations must be 1 or more, not {draws}")
@@ -175,7 +186,14 @@ def _refits(
     small = condense(chosen.create(), mine)
     hold = not hasattr(chosen.create(), "pool")
     common = _Job(
-        model=chosen, task=task, folds=folds, examples=tuple(small), labels=(relabel.real,), hold=hold, seed=seed
+        model=chosen,
+        task=task,
+        folds=folds,
+        examples=tuple(small),
+        labels=(relabel.real,),
+        hold=hold,
+        seed=seed,
+        procedure=procedure or fit_folds,
     )
     values: list[float] = []
     shown = progress or Progress("quiet")
@@ -238,14 +256,20 @@ def _statistic(model: Any, task: Any, metric: Any, examples: Sequence[Example], 
     """The fold-mean macro AUC, by the same functions as the estimates; of a survival the fold-mean of Uno's C."""
     if task.kind == "survival":
         return risk_order(model, task, examples, job.folds, job.seed)
+    results = job.procedure(model, task, job.folds, examples, job.seed)
+    return fold_mean(metric, results, task.classes)
+
+
+def fit_folds(model: Any, task: Any, folds: Sequence[Split], examples: Sequence[Example], seed: int) -> list[Result]:
+    """The procedure of a run: fit on train, stop and choose on tune, then predict test, fold by fold."""
     results = []
-    for fold in job.folds:
+    for fold in folds:
         train, tune, test = ([e for e in examples if e.patient in part] for part in (fold.train, fold.tune, fold.test))
         if test:
-            fitted = model.fit(train, tune, task, seed=job.seed)
+            fitted = model.fit(train, tune, task, seed=seed)
             truth = np.array([task.truth(e) for e in test], dtype=np.int64)
             results.append((truth, np.asarray(fitted.predict(test), dtype=np.float64)))
-    return fold_mean(metric, results, task.classes)
+    return results
 
 
 def _relabelled(examples: Sequence[Example], labels: Labels, task: Any) -> list[Example]:

@@ -184,12 +184,13 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
         read = _complete(read, schema)
     kept = [e for e, _, _ in read]
     x = np.stack([values for _, values, _ in read])
+    truth = np.array([task.truth(e) for e in kept], dtype=np.intp)
     combat = None
     if settings.combat is not None:
         batch = [_batch(e, settings.combat) for e in kept]
+        _refuse_label(settings.combat, batch, truth)
         combat = Combat.fit(x, batch, schema.blocks, unseen=settings.combat_unseen)
         x = np.stack([combat.apply(row, b, e.unit_id) for row, b, e in zip(x, batch, kept, strict=True)])
-    truth = np.array([task.truth(e) for e in kept], dtype=np.intp)
     weights = task.weights(kept) if settings.balanced else np.ones_like(task.weights(kept))
     share = np.bincount(truth, minlength=len(weights)) * weights
     absent_once = {p for _, _, there in read for p in schema.parts if p not in there}
@@ -269,6 +270,17 @@ def _absent(example: Example, absent: Sequence[str], settings: TableModel) -> Mo
         expected="every part there",
         todo="declare missing: impute, or missing: complete with fallback: prior, or leave the unit out",
     )
+
+
+def _refuse_label(name: str, batch: Sequence[str], truth: npt.NDArray[np.intp]) -> None:
+    """Stop where every batch holds one class and every class one batch: what ComBat would remove is the label."""
+    pairs = set(zip(batch, truth.tolist(), strict=True))
+    if 1 < len(pairs) == len(set(batch)) == len(set(truth.tolist())):
+        raise ModelError(
+            f"ComBat by {name!r}, which is the label under another name in all {len(batch)} training units",
+            expected="a covariate such as site or scanner, with units of several classes in a batch",
+            todo="name another covariate, or leave combat out",
+        )
 
 
 def _batch(example: Example, name: str) -> str:

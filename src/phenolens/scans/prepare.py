@@ -19,13 +19,15 @@ from phenolens.core.types import Frame
 from phenolens.scans.geometry import Index, Mask, Roi
 from phenolens.scans.image import Scan, open_scan
 from phenolens.scans.intensity import IntensitySettings, Measured, measure
+from phenolens.scans.look import VERSION as LOOKS
+from phenolens.scans.look import look
 from phenolens.scans.mask import largest, read_roi
 from phenolens.scans.opening import formats_for
 from phenolens.scans.quality import ScanQualitySettings, judge, picture
 from phenolens.scans.quality import measure as measure_quality
 from phenolens.scans.sampling import sample
 
-VERSION = 1
+VERSION = 2
 Matrix = tuple[tuple[float, ...], ...]
 """4 x 4: from mm of the scan to mm of the scan its mask was drawn on."""
 
@@ -137,7 +139,7 @@ def _identity(job: ScanJob, settings: ScanSettings) -> dict[str, Any]:
         content["drawn_on"] = fingerprint(Path(job.drawn_on))
     return {
         "artefact": "scan",
-        "version": VERSION,
+        "version": [VERSION, LOOKS],
         **named,
         "mask_value": job.mask_value,
         "mask_name": job.mask_name,
@@ -175,6 +177,7 @@ def _prepare(
         "spacing_mm": " x ".join(f"{s:.4g}" for s in scan.frame.spacing),
         "format": scan.header.format,
         **{f"quality_{name}": round(float(value), 4) for name, value in figures.items()},
+        "look": look(seen, roi),
     }
     frame = {k: v for k, v in asdict(scan.frame).items() if v is not None}
     return {

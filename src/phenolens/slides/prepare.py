@@ -19,12 +19,14 @@ from phenolens.core.types import Frame, Region, Rgb
 from phenolens.slides.annotation import Annotation, read_annotation
 from phenolens.slides.contour import contour, save_jpeg, small
 from phenolens.slides.image import Slide, open_slide
+from phenolens.slides.look import VERSION as LOOKS
+from phenolens.slides.look import look
 from phenolens.slides.opening import decoding, formats_for
 from phenolens.slides.quality import QualitySettings, judge, measure
 from phenolens.slides.region import RegionSettings, find_tissue, mm2, polygons, thumbnail_px, whole
 from phenolens.slides.tiles import Grid, TileSettings, cut
 
-VERSION = 1
+VERSION = 2
 
 
 class ExcludedError(ImageError):
@@ -55,7 +57,8 @@ class SlideJob:
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What `prepare` found: region and tissue are MultiPolygons in level-0 px of frame; xy (n, 2) int64 are the corners
-    of the kept tiles and side their side, both in level-0 px; facts holds tissue_mm2, annotation_share and quality.
+    of the kept tiles and side their side, both in level-0 px; facts holds tissue_mm2, annotation_share, quality and
+    look (`core.look`, of the thumbnail's optical density).
     """
 
     patient: str
@@ -175,7 +178,7 @@ def _identity(job: SlideJob, settings: _Settings) -> dict[str, Any]:
         slide, drawn = fingerprint(Path(job.path)), fingerprint(Path(used)) if used else None
     return {
         "plugin": "prepare",
-        "version": VERSION,
+        "version": [VERSION, LOOKS],
         "patient": job.patient,
         "image": job.image,
         "mpp": job.mpp,
@@ -206,7 +209,8 @@ def _prepare(slide: Slide, job: SlideJob, settings: _Settings, pictures: _Pictur
     figures = measure(slide, thumbnail, tissue, grid.xy, grid.side)
     judge(figures, settings.quality, job.path)
     region = {"area": area, "label": settings.region.annotation or "tissue", "source": _source(settings.region)}
-    facts = {"tissue_mm2": figures["tissue_mm2"], "annotation_share": share, "quality": figures}
+    facts: dict[str, Any] = {"tissue_mm2": figures["tissue_mm2"], "annotation_share": share, "quality": figures}
+    facts["look"] = look(thumbnail)
     notes = (*slide.notes, *(annotation.notes if annotation else ()), *grid.notes)
     return _content(slide, region, tissue.area, grid, {"settings": settings.identity(), "facts": facts, "notes": notes})
 

@@ -95,6 +95,7 @@ def facts_of(made: Prepared) -> dict[str, Any]:
         "mpp": round(made.frame.mpp, 5),
         "format": made.format,
         **{f"quality_{k}": round(v, 4) for k, v in made.quality.items()},
+        "look": made.facts["look"],
         "notes": "; ".join(made.notes),
     }
 
