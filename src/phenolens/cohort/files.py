@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from phenolens.cohort.duplicates import Link, one_person
 from phenolens.cohort.faults import Log, counted, did_you_mean, listed, place, rows_of
 from phenolens.core.store import fingerprint
 
@@ -66,7 +67,7 @@ def check_missing(images: pd.DataFrame, table: str, column: str, log: Log) -> No
 
 
 def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
-    """Refuse one file in two rows, and equal files of two patients; warn of equal files of one patient.
+    """Refuse one file in two rows; find equal files of two patients (an error) and of one (a warning).
 
     Several series of one folder of scans are told apart by the column `series`.
 
@@ -83,16 +84,14 @@ def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
                 todo="remove or correct the other rows; a file of two patients would be trained and tested on",
                 where=place(table, rows, "path"),
             )
+    links = []
     for equal in _equal_files(images.loc[~real.duplicated()]):
         same = images.loc[equal]
         who = sorted(set(same["patient"]))
         names = listed(f"{Path(p).name} ({patient})" for p, patient in zip(same["path"], same["patient"], strict=True))
         if len(who) > 1:
-            log.fault(
-                f"the same file twice under {_patients(who)}: {names} have equal content",
-                expected="files of one patient only; a copy under another id would be trained and tested on",
-                todo="find out whose file it is and remove the others, or give one person one id",
-                where=place(table, equal, "path"),
+            links.append(
+                Link(who=frozenset(who), said=f"{names} have equal content", where=place(table, equal, "path"))
             )
         else:
             log.find(
@@ -103,6 +102,7 @@ def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
                 who=who,
                 where=place(table, equal, "path"),
             )
+    log.findings += one_person(links)
 
 
 def _patients(who: list[str]) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 from phenolens.cohort import check, split, table
 from phenolens.core.errors import CohortError, SplitError
 from phenolens.core.registry import MODELS
+from phenolens.core.signoff import signed
 from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
+from phenolens.steps import identity, inputs
 from phenolens.steps import tables as tables_step
 from phenolens.steps.desk import Desk, Ready
 
@@ -37,9 +39,9 @@ def read_cohort(desk: Desk) -> Ready:
     units = table.units(cohort, tables)
     classes = tables.classes or tuple(sorted(set(units["truth"]) - {""}))
     ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
-    if desk.study.reads == "table":
-        ready = replace(ready, findings=(*findings, *tables_step.read(desk, ready).findings))
-    return _complete(desk, ready)
+    held = tables_step.read(desk, ready) if desk.study.reads == "table" else None
+    findings += [*(held.findings if held is not None else ()), *inputs.input_findings(desk, ready, held)]
+    return _complete(desk, replace(ready, findings=tuple(signed(findings, desk.study.sign_offs))))
 
 
 def needed(desk: Desk) -> tuple[str, ...]:
@@ -224,8 +226,9 @@ def archive(results: Path) -> Path | None:
 
 def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
     """What tables and splits would show if every image could be used; before any pixel is read."""
-    if any(f.severity == "error" for f in ready.findings):
-        return list(ready.findings)
+    known = [*ready.findings, *identity.same_uids(desk, ready, ready.findings)]
+    if any(f.severity == "error" for f in known):
+        return known
     try:
         splits = draw_splits(desk, ready)
     except SplitError as error:
@@ -238,9 +241,11 @@ def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
 def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Finding]:
     """What the tables and splits alone tell; an error refuses the run."""
     if not desk.tables.target:
-        return [*ready.findings, *check.unlabelled(ready.cohort, ready.labels, splits)]
-    by_unit = table.unit_labels(ready.cohort, desk.tables)
-    return [*ready.findings, *check.static(ready.cohort, ready.labels, splits, by_unit)]
+        found = check.unlabelled(ready.cohort, ready.labels, splits)
+    else:
+        by_unit = table.unit_labels(ready.cohort, desk.tables)
+        found = check.static(ready.cohort, ready.labels, splits, by_unit)
+    return signed([*ready.findings, *found], desk.study.sign_offs)
 
 
 def refuse(findings: list[Finding]) -> None:
