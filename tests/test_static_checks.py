@@ -225,3 +225,24 @@ def test_combat_by_the_label_is_refused_before_anything_is_fitted(tmp_path: Path
     with pytest.raises(Exception, match="combat: dx, which is the target"):
         run_study(folder, workers=0, progress=QUIET)
     assert not (folder / "results" / "predictions.csv").exists()
+
+
+def test_subgroups_reach_predictions_and_results(tmp_path: Path) -> None:
+    folder = write_table_study(tmp_path, subgroups=["sex", "site", {"age": [60]}])
+    run_study(folder, workers=0, until="models", progress=QUIET)
+    table = pd.read_csv(folder / "results" / "predictions.csv")
+    people = pd.read_csv(folder / "patients.csv").set_index("patient")
+    assert list(table["g_sex"]) == list(table["patient"].map(people["sex"]))
+    assert set(table["g_age"]) == {"under 60", "60 and over"}
+    found = pd.read_csv(folder / "results" / "subgroups.csv")
+    assert list(found["column"]) == ["sex"] * 2 + ["site"] * 3 + ["age"] * 2
+    assert found[found["column"] == "sex"]["difference"].notna().all()
+    settings(folder, subgroups=[])
+    run_study(folder, workers=0, until="models", progress=QUIET)
+    assert not (folder / "results" / "subgroups.csv").exists()
+
+
+def test_a_subgroup_by_an_unknown_column_is_refused_before_anything_runs(check: Check, tmp_path: Path) -> None:
+    code, said = check(write_table_study(tmp_path, subgroups=["sexe"]))
+    assert code == 2
+    assert "did you mean 'sex'" in said

@@ -22,6 +22,9 @@ PREDICTION_KEYS = (
     "unit",
     "unit_id",
 )
+SUBGROUP = "g_"
+"""How the columns begin that say in which subgroup a patient is."""
+UNKNOWN_SUBGROUP = "unknown"
 SET_NONE = "-"
 """What stands in a `set_` column where no conformal set could be offered."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.core.errors import StudyError
-from phenolens.core.predictions import PREDICTION_KEYS, Predictions
+from phenolens.core.predictions import PREDICTION_KEYS, SUBGROUP, Predictions
 from phenolens.core.store import fingerprint
 from phenolens.evaluate.folds import HOLDOUT
 
@@ -24,6 +24,7 @@ _EVIDENCE = {
     "coefficients": ("feature", "class", "model"),
     "sequences": ("model", "sequence", "measure"),
     "segmentation": _FOUND,
+    "subgroups": ("experiment", "scheme", "target", "model", "metric", "class", "column", "level", "method", "note"),
 }
 _KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
 
@@ -176,7 +177,7 @@ def _json(path: Path, folder: Path) -> Any:
 
 
 def _csv(path: Path, folder: Path, words: Sequence[str]) -> pd.DataFrame:
-    """A table with the columns of `words` as text and every other column as numbers where they are numbers."""
+    """A table with the columns of `words` and those of subgroups as text, and every other one as numbers."""
     if not path.exists():
         raise _missing(path, folder)
     try:
@@ -188,7 +189,8 @@ def _csv(path: Path, folder: Path, words: Sequence[str]) -> pd.DataFrame:
             todo=f"phenolens run {folder}",
             where=str(path),
         ) from fault
-    numbers = {c: pd.to_numeric(raw[c].replace("", None), errors="coerce") for c in raw.columns if c not in words}
+    others = [c for c in raw.columns if c not in words and not c.startswith(SUBGROUP)]
+    numbers = {c: pd.to_numeric(raw[c].replace("", None), errors="coerce") for c in others}
     return raw.assign(**numbers)
 
 

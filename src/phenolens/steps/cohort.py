@@ -15,7 +15,7 @@ from phenolens.core.registry import MODELS
 from phenolens.core.signoff import signed
 from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
-from phenolens.steps import identity, inputs
+from phenolens.steps import identity, inputs, subgroups
 from phenolens.steps import tables as tables_step
 from phenolens.steps.desk import Desk, Ready
 
@@ -41,6 +41,7 @@ def read_cohort(desk: Desk) -> Ready:
     ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
     held = tables_step.read(desk, ready) if desk.study.reads == "table" else None
     findings += [*(held.findings if held is not None else ()), *inputs.input_findings(desk, ready, held)]
+    subgroups.levels_of(desk, ready)  # a column that is not there is refused before anything runs
     return _complete(desk, replace(ready, findings=tuple(signed(findings, desk.study.sign_offs))))
 
 

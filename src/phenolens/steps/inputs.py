@@ -24,6 +24,9 @@ def input_findings(desk: Desk, ready: Ready, table: FeatureTable | None) -> list
     if desk.study.task.kind == "classification" and desk.study.task.unit == "patient":
         counts = {str(name): int(n) for name, n in ready.labels.value_counts().items()}
         found += advice(counts, max(map(len, table.names.values())) if table is not None else None)
+    if desk.study.subgroups and desk.study.segments:
+        what, todo = "subgroups of a study of masks, which are not measured", "remove subgroups"
+        found.append(Finding(rule="subgroups-unused", severity="warning", what=what, todo=todo, where="subgroups"))
     asked = desk.study.timing
     timing = Timing(t0=asked.t0, event_date=asked.event_date, known_at=asked.known_at)
     images = at_timepoint(ready.cohort.images, desk.tables) if table is None else ready.cohort.images.iloc[:0]

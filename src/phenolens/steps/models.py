@@ -23,6 +23,7 @@ from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, write_csv
 from phenolens.steps.states import States
+from phenolens.steps.subgroups import measure_subgroups, with_subgroups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +108,16 @@ def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predictions:
     if not tables:
         raise ModelError("no predictions", expected="at least one split", todo="check the validation section")
     whole = pd.concat(tables, ignore_index=True).sort_values(list(PREDICTION_KEYS), ignore_index=True)
+    whole = with_subgroups(desk, ready, whole)
     predictions = Predictions(table=whole, classes=ready.classes)
     write_csv(desk.results / "predictions.csv", whole)
     return predictions
 
 
 def measure(desk: Desk, predictions: Predictions) -> pd.DataFrame:
-    """Estimates with intervals, written to results/estimates.csv."""
+    """Estimates with intervals, written to results/estimates.csv, and those of subgroups beside them."""
     table = estimates(predictions)
+    measure_subgroups(desk, predictions)
     write_csv(desk.results / "estimates.csv", table)
     return table
 
