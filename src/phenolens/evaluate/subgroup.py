@@ -58,6 +58,7 @@ COLUMNS = (
     "note",
 )
 Floats = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
 
 
 def subgroups(predictions: Predictions) -> pd.DataFrame:
@@ -129,29 +130,35 @@ def _in_order(level: str) -> tuple[bool, bool, float, str]:
     return level == UNKNOWN_SUBGROUP, not level.startswith("under "), float(number[0]) if number else 0.0, level
 
 
-def _drawn(patients: npt.NDArray[np.int64], level: npt.NDArray[np.intp], *, seed: int) -> Floats:
-    """How often each patient counts: (1 + draws, codes); once in the first row, drawn within its level in the rest."""
+def _drawn(patients: npt.NDArray[np.int64], level: npt.NDArray[np.intp], *, seed: int) -> Weights:
+    """How often each patient counts: (codes, 1 + draws); once in the first column, drawn within its level in others.
+
+    Counts and half pairs are exact in float32, which is twice as fast as float64.
+    """
     rng = np.random.default_rng(seed)
-    weights = np.zeros((1 + BOOTSTRAP, len(level)))
-    weights[0, patients] = 1
+    weights = np.zeros((len(level), 1 + BOOTSTRAP), dtype=np.float32)
+    weights[patients, 0] = 1
     for k in np.unique(level[patients]):
         own = patients[level[patients] == k]
-        weights[1:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=BOOTSTRAP)
+        weights[own, 1:] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=BOOTSTRAP).T
     return weights
 
 
-def _pairs(group: Group, codes: Sequence[npt.NDArray[np.intp]], i: int, levels: int, weights: Floats) -> _Pairs:
-    right, total = np.zeros((2, len(weights), levels, levels))
+def _pairs(group: Group, codes: Sequence[npt.NDArray[np.intp]], i: int, levels: int, weights: Weights) -> _Pairs:
+    right, total = np.zeros((2, weights.shape[1], levels, levels))
     for fold, code in zip(group.folds, codes, strict=True):
-        score, with_it = fold.p[:, i], fold.truth == i
+        ours, theirs = fold.truth == i, fold.truth != i
+        apart = fold.p[theirs, i][:, None]
+        score, of, counts = fold.p[ours, i][None], code[ours], weights[fold.patient[ours]]
+        beaten = ((score > apart) + 0.5 * (score == apart)).astype(np.float32)
+        others = [(code[theirs] == b, weights[fold.patient[theirs]][code[theirs] == b]) for b in range(levels)]
         for a in range(levels):
-            ours = with_it & (code == a)
-            for b in range(levels):
-                theirs = ~with_it & (code == b)
-                apart = score[ours][:, None] - score[theirs][None]
-                one, other = weights[:, fold.patient[ours]], weights[:, fold.patient[theirs]]
-                right[:, a, b] += ((one @ ((apart > 0) + 0.5 * (apart == 0))) * other).sum(1)
-                total[:, a, b] += one.sum(1) * other.sum(1)
+            mine = of == a
+            won = beaten[:, mine] @ counts[mine]
+            number = counts[mine].sum(0, dtype=np.float64)
+            for b, (there, other) in enumerate(others):
+                right[:, a, b] += (won[there] * other).sum(0, dtype=np.float64)
+                total[:, a, b] += number * other.sum(0, dtype=np.float64)
     return _Pairs(right=right, all=total)
 
 

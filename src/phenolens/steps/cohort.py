@@ -227,7 +227,7 @@ def archive(results: Path) -> Path | None:
 
 def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
     """What tables and splits would show if every image could be used; before any pixel is read."""
-    known = [*ready.findings, *identity.same_uids(desk, ready, ready.findings)]
+    known = [*ready.findings, *identity.same_person(desk, ready, ready.findings)]
     if any(f.severity == "error" for f in known):
         return known
     try:
