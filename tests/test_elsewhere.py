@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -77,6 +78,13 @@ def test_check_names_the_image_without_features_and_asks_for_no_slide(study: Pat
     assert f"{WITHOUT}.h5" in missing.what
     assert not any(f.rule == "file-not-found" for f in found.findings)
     assert any("11 images" in line for line in found.summary)
+
+
+def test_a_feature_file_copied_under_another_patient_is_an_error_that_names_both(study: Path) -> None:
+    shutil.copy(study / "features" / "slide-00.h5", study / "features" / "slide-07.h5")
+    found = {f.rule: f for f in check(study, workers=0, progress=QUIET).findings}["one-person-twice"]
+    assert (found.severity, found.who) == ("error", ("P00", "P07"))
+    assert "slide-00.h5 (P00), slide-07.h5 (P07) have equal content" in found.what
 
 
 def test_another_content_of_a_feature_file_is_fitted_again(study: Path) -> None:

@@ -129,7 +129,10 @@ def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None
     result = check_study(folder, workers=workers, progress=_progress(quiet))
     for finding in result.findings:
         who = f" [{', '.join(finding.who[:8])}{', …' if len(finding.who) > 8 else ''}]" if finding.who else ""
-        typer.echo(f"{finding.severity}: {finding.what}{who}\n    to do: {finding.todo}")
+        typer.echo(f"{finding.severity}: {finding.what}{who} ({finding.rule})\n    to do: {finding.todo}")
+        for name, text in (("could fake", finding.inflates), ("signed off", finding.signed_off)):
+            if text:
+                typer.echo(f"    {name}: {text}")
     for line in result.summary:
         typer.echo(line)
     if any(f.severity == "error" for f in result.findings):

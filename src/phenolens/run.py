@@ -8,6 +8,7 @@ from typing import Any
 
 from phenolens.core.errors import StudyError, nearest
 from phenolens.core.progress import Progress
+from phenolens.core.signoff import signed, unused
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding, Split
 from phenolens.steps import cohort as cohorts
@@ -151,6 +152,6 @@ def check(folder: Path | str, *, workers: int | None = None, progress: Progress 
     study = Study.load(folder)
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     ready = cohorts.read_cohort(desk)
-    findings = cohorts.foreseen(desk, ready)
     more, summary = foresee(desk, ready)
-    return Checked((*findings, *more), tuple(summary))
+    findings = signed([*cohorts.foreseen(desk, ready), *more], study.sign_offs)
+    return Checked((*findings, *unused(findings, study.sign_offs)), tuple(summary))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from phenolens.core.signoff import LEAST
 
 SEGMENTATION, SURVIVAL = "segmentation", "survival"
 Share = Annotated[float, Field(ge=0, le=1)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=LEAST)]
+"""Why the author goes on in spite of a finding, in a sentence."""
 
 
 class Section(BaseModel):

@@ -22,6 +22,7 @@ from phenolens.sections import (
     ExplainSection,
     FeaturesSection,
     GuardSection,
+    Reason,
     RegionSection,
     ScanSection,
     Section,
@@ -63,7 +64,7 @@ class Study(Section):
         (), description="Columns of the patients table to report by; of numbers with their cuts: {age: [50, 70]}."
     )
     readers: tuple[str, ...] = Field((), description="Columns of patients with a reader's call of the target.")
-    sign_offs: dict[str, str] = Field({}, description="Rule of a finding -> the reason for going on all the same.")
+    sign_offs: dict[str, Reason] = Field({}, description="Rule of a finding -> the reason for going on all the same.")
     statements: dict[str, str] = Field({}, description="The author's own words for items of the evidence record.")
     seed: int = 0
     _folder: Path = PrivateAttr(default=Path())

@@ -137,20 +137,29 @@ def test_the_label_in_the_other_table_is_said_so(write: Write) -> None:
     assert "set task.unit: image" in refusal(write(images=images, target="kind_of"))
 
 
-def test_a_copy_of_a_slide_under_another_patient_is_refused(write: Write, tmp_path: Path) -> None:
+def test_a_copy_of_a_slide_under_another_patient_is_an_error_that_names_both(write: Write, tmp_path: Path) -> None:
     tables = write()
     (tmp_path / "s4.svs").write_bytes((tmp_path / "s2.svs").read_bytes())
-    said = refusal(tables)
-    assert "the same file twice under patients P2, P4: s2.svs (P2), s4.svs (P4) have equal content" in said
-    assert "images.csv rows 3, 5, column path" in said
+    found = finding(tables, "one-person-twice")
+    assert (found.severity, found.who) == ("error", ("P2", "P4"))
+    assert "s2.svs (P2), s4.svs (P4) have equal content" in found.what
+    assert found.where == "images.csv rows 3, 5, column path"
+    assert "0.62" in found.inflates
 
 
-def test_a_copied_folder_of_tiles_is_refused(write: Write, tmp_path: Path) -> None:
+def test_patients_who_are_linked_through_a_third_are_one_group(write: Write, tmp_path: Path) -> None:
+    tables = write(images=IMAGES + "P2,s5.svs\n")
+    (tmp_path / "s4.svs").write_bytes((tmp_path / "s2.svs").read_bytes())
+    (tmp_path / "s3.svs").write_bytes((tmp_path / "s5.svs").read_bytes())
+    assert finding(tables, "one-person-twice").who == ("P2", "P3", "P4")
+
+
+def test_a_copied_folder_of_tiles_is_an_error(write: Write, tmp_path: Path) -> None:
     tables = write(images=IMAGES.replace("s1.svs", "t1").replace("s2.svs", "t2"))
     for name in ("t1", "t2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(b"tile")
-    assert "t1 (P1), t2 (P2) have equal content" in refusal(tables)
+    assert "t1 (P1), t2 (P2) have equal content" in finding(tables, "one-person-twice").what
     (tmp_path / "t2" / "a.png").write_bytes(b"elit")
     assert load(tables)[1] == []
 

@@ -87,6 +87,19 @@ def test_errors_come_before_warnings_and_notes(page: str) -> None:
     assert severities[0] == "error"
 
 
+def test_a_signed_off_finding_keeps_its_place_and_shows_the_reason(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "study", patients=40, maps=False, audit=False)
+    path = folder / "results" / "findings.json"
+    found = json.loads(path.read_text())
+    found[1] |= {"signed_off": "both were looked at by two readers", "inflates": "AUC 0.62 on noise"}
+    path.write_text(json.dumps(found))
+    page = build(folder).read_text("utf-8")
+    caveats = page[page.index('class="caveats"') : page.index('id="cohort"')]
+    assert "Signed off by the author: Both were looked at by two readers." in caveats
+    assert "<strong>Signed off by the author:</strong> both were looked at by two readers" in page
+    assert "Could fake: AUC 0.62 on noise." in page
+
+
 def test_quarantine_and_exclusion_by_rule_are_told_apart(page: str) -> None:
     text = words_of(page)
     assert "Quarantined: cannot be read or fails a quality threshold (1)" in text

@@ -12,6 +12,7 @@ import pandas as pd
 from phenolens.cohort.faults import counted, listed
 from phenolens.cohort.patients import UNKNOWN
 from phenolens.cohort.schemes import HOLDOUT, Roster, roster
+from phenolens.core.inflation import inflates
 from phenolens.core.store import key_of
 from phenolens.core.types import Cohort, Finding, Severity, Split
 
@@ -44,7 +45,7 @@ def unlabelled(cohort: Cohort, strata: pd.Series[str], splits: Sequence[Split]) 
 
 
 def _finding(rule: str, severity: Severity, what: str, todo: str, who: Iterable[str] = ()) -> Finding:
-    return Finding(rule=rule, severity=severity, what=what, todo=todo, who=tuple(sorted(who)))
+    return Finding(rule=rule, severity=severity, what=what, todo=todo, who=tuple(sorted(who)), inflates=inflates(rule))
 
 
 def _classes(who: Roster) -> list[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from phenolens.core.errors import CohortError
+from phenolens.core.inflation import inflates
 from phenolens.core.types import Finding, Severity
 
 _SHOWN = 10
@@ -57,7 +58,8 @@ class Log:
     def find(
         self, rule: str, severity: Severity, what: str, *, todo: str, who: Sequence[str] = (), where: str = ""
     ) -> None:
-        self.findings.append(Finding(rule=rule, severity=severity, what=what, todo=todo, who=tuple(who), where=where))
+        more = {"where": where, "inflates": inflates(rule)}
+        self.findings.append(Finding(rule=rule, severity=severity, what=what, todo=todo, who=tuple(who), **more))
 
     def stop(self) -> None:
         """Raise what was collected: the fault itself when there is one, a list of them when there are several."""

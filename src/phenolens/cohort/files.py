@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
+from phenolens.cohort.duplicates import Link, one_person
 from phenolens.cohort.faults import Log, counted, did_you_mean, listed, place, rows_of
 from phenolens.core.store import fingerprint
 
+Name = TypeVar("Name", int, str)
 _PIECE = 2**16
 _SHOWN = 3
 
@@ -66,7 +69,7 @@ def check_missing(images: pd.DataFrame, table: str, column: str, log: Log) -> No
 
 
 def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
-    """Refuse one file in two rows, and equal files of two patients; warn of equal files of one patient.
+    """Refuse one file in two rows; find equal files of two patients (an error) and of one (a warning).
 
     Several series of one folder of scans are told apart by the column `series`.
 
@@ -83,16 +86,15 @@ def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
                 todo="remove or correct the other rows; a file of two patients would be trained and tested on",
                 where=place(table, rows, "path"),
             )
-    for equal in _equal_files(images.loc[~real.duplicated()]):
+    links = []
+    once = images.loc[~real.duplicated()]
+    for equal in equal_files({int(row): Path(p) for row, p in zip(once.index, once["path"], strict=True)}):
         same = images.loc[equal]
         who = sorted(set(same["patient"]))
         names = listed(f"{Path(p).name} ({patient})" for p, patient in zip(same["path"], same["patient"], strict=True))
         if len(who) > 1:
-            log.fault(
-                f"the same file twice under {_patients(who)}: {names} have equal content",
-                expected="files of one patient only; a copy under another id would be trained and tested on",
-                todo="find out whose file it is and remove the others, or give one person one id",
-                where=place(table, equal, "path"),
+            links.append(
+                Link(who=frozenset(who), said=f"{names} have equal content", where=place(table, equal, "path"))
             )
         else:
             log.find(
@@ -103,19 +105,19 @@ def check_twice(images: pd.DataFrame, table: str, kind: str, log: Log) -> None:
                 who=who,
                 where=place(table, equal, "path"),
             )
+    log.findings += one_person(links)
 
 
 def _patients(who: list[str]) -> str:
     return f"{'patient' if len(who) == 1 else 'patients'} {listed(who)}"
 
 
-def _equal_files(images: pd.DataFrame) -> list[list[int]]:
-    """Rows whose files have equal content, in groups of two and more; missing and empty files are left out."""
-    paths = {int(row): Path(p) for row, p in zip(images.index, images["path"], strict=True)}
-    sizes = {row: size_of(path) for row, path in paths.items() if there(path)}
-    groups = _grouped({row: size for row, size in sizes.items() if size})
+def equal_files(paths: Mapping[Name, Path]) -> list[list[Name]]:
+    """The names of files (or folders) of equal content, in groups of two and more; missing and empty ones left out."""
+    sizes = {name: size_of(path) for name, path in paths.items() if there(path)}
+    groups = _grouped({name: size for name, size in sizes.items() if size})
     for step in (_glimpse, fingerprint):
-        groups = [part for rows in groups for part in _grouped({row: _marked(step, paths[row]) for row in rows})]
+        groups = [part for names in groups for part in _grouped({name: _marked(step, paths[name]) for name in names})]
     return groups
 
 
@@ -127,18 +129,19 @@ def _marked(step: Callable[[Path], str], path: Path) -> str:
         return f"unreadable {path}"
 
 
-def _grouped(marks: dict[int, int] | dict[int, str]) -> list[list[int]]:
-    by_mark: dict[int | str, list[int]] = {}
-    for row, mark in marks.items():
-        by_mark.setdefault(mark, []).append(row)
-    return [rows for rows in by_mark.values() if len(rows) > 1]
+def _grouped(marks: Mapping[Name, int | str]) -> list[list[Name]]:
+    by_mark: dict[int | str, list[Name]] = {}
+    for name, mark in marks.items():
+        by_mark.setdefault(mark, []).append(name)
+    return [names for names in by_mark.values() if len(names) > 1]
 
 
 def _glimpse(path: Path) -> str:
-    """A cheap mark that equal files share: their ends and middle, or the names and sizes in a folder."""
+    """A cheap mark that equal files share: their ends and middle; of a folder the names and sizes, and three files."""
     if path.is_dir():
-        listing = [(p.relative_to(path).as_posix(), p.stat().st_size) for p in path.rglob("*") if p.is_file()]
-        return repr(sorted(listing))
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        some = {files[i] for i in (0, len(files) // 2, -1)} if files else set()
+        return repr([(f.relative_to(path).as_posix(), f.stat().st_size, f in some and _glimpse(f)) for f in files])
     size, digest = path.stat().st_size, hashlib.sha256()
     with path.open("rb") as data:
         for start in (0, max(0, size // 2), max(0, size - _PIECE)):

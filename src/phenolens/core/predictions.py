@@ -26,6 +26,9 @@ STRATA = ("censored", "event")
 """What a follow-up can end with, in the order of the values 0 and 1 of `event`."""
 GROUPS = ("low", "high")
 """The groups of risk, in their order."""
+SUBGROUP = "g_"
+"""How the columns begin that say in which subgroup a patient is."""
+UNKNOWN_SUBGROUP = "unknown"
 SET_NONE = "-"
 """What stands in a `set_` column where no conformal set could be offered."""
 

@@ -113,6 +113,8 @@ def findings(record: Record, names: Names) -> list[dict[str, Any]]:
                 "who": [names.who(w) for w in who[:_LISTED]],
                 "more": max(0, len(who) - _LISTED),
                 "where": place,
+                "inflates": str(f.get("inflates", "")),
+                "signed_off": names.text(str(f.get("signed_off", "")), who),
             }
         )
     return sorted(rows, key=lambda r: _SEVERITY.index(r["severity"]) if r["severity"] in _SEVERITY else 3)

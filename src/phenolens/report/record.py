@@ -12,7 +12,7 @@ import pandas as pd
 
 from phenolens.core.conformal import ALPHAS
 from phenolens.core.errors import StudyError
-from phenolens.core.predictions import PREDICTION_KEYS, Predictions, SurvivalPredictions
+from phenolens.core.predictions import PREDICTION_KEYS, SUBGROUP, Predictions, SurvivalPredictions
 from phenolens.core.registry import Choice
 from phenolens.core.store import fingerprint
 from phenolens.evaluate.folds import HOLDOUT
@@ -21,7 +21,7 @@ from phenolens.report.seal import refuse_edited
 SURVIVAL = "survival"
 _WORDS = (
     *("patient", "image", "site", "status", "reason", "contour", "thumbnail", "notes", "format", "sequence"),
-    "spacing_mm",
+    *("spacing_mm", "look"),
 )
 _FOUND = ("model", "scheme", "patient", "image", "sequence", "site", "flag", "fit", "mask", "picture")
 _EVIDENCE = {
@@ -29,6 +29,7 @@ _EVIDENCE = {
     "sequences": ("model", "sequence", "measure"),
     "segmentation": _FOUND,
     "readers": ("experiment", "scheme", "target", "model", "reader", "measure", "class", "note"),
+    "subgroups": ("experiment", "scheme", "target", "model", "metric", "class", "column", "level", "method", "note"),
 }
 _TEXTS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash")
 _KEYS, _FOLLOWED = (*_TEXTS, "truth", *ALPHAS), (*_TEXTS, "group")
@@ -211,7 +212,7 @@ def _json(path: Path, folder: Path) -> Any:
 
 
 def _csv(path: Path, folder: Path, words: Sequence[str]) -> pd.DataFrame:
-    """A table with the columns of `words` as text and every other column as numbers where they are numbers."""
+    """A table with the columns of `words` and those of subgroups as text, and every other one as numbers."""
     if not path.exists():
         raise _missing(path, folder)
     try:
@@ -223,7 +224,8 @@ def _csv(path: Path, folder: Path, words: Sequence[str]) -> pd.DataFrame:
             todo=f"phenolens run {folder}",
             where=str(path),
         ) from fault
-    numbers = {c: pd.to_numeric(raw[c].replace("", None), errors="coerce") for c in raw.columns if c not in words}
+    others = [c for c in raw.columns if c not in words and not c.startswith(SUBGROUP)]
+    numbers = {c: pd.to_numeric(raw[c].replace("", None), errors="coerce") for c in others}
     return raw.assign(**numbers)
 
 

@@ -168,8 +168,11 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
     audited = [f for f in record.audit.get("findings", ()) if f["rule"] != "null-run"]  # that is said of each test
     for finding in (*record.findings, *audited):
         if finding.get("severity") in ("error", "warning"):
-            text = names.text(str(finding["what"]), [str(w) for w in finding.get("who", ())])
-            said.append((str(finding["severity"]), words.sentence(text)))
+            who = [str(w) for w in finding.get("who", ())]
+            text = words.sentence(names.text(str(finding["what"]), who))
+            if reason := names.text(str(finding.get("signed_off", "")), who):
+                text += f" Signed off by the author: {words.sentence(reason)}"
+            said.append((str(finding["severity"]), text))
     for test in record.tests:
         said += _from_test(test)
     if n["patients"] < FEW:

@@ -18,7 +18,7 @@ from phenolens.report.names import Names
 from phenolens.report.record import Record
 
 _TOLD = "not estimable"
-_OVER_SITES = re.compile(r"95% confidence interval of the mean (\S+) to (\S+) \(Hartung–Knapp\); tau ([\d.]+)")
+OVER_SITES = re.compile(r"95% confidence interval of the mean (\S+) to (\S+) \(Hartung–Knapp\); tau ([\d.]+)")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def cell(row: Mapping[str, Any] | None, table: Table, names: Names, classes: Seq
         why = shorter(note.removeprefix(_TOLD).removeprefix(": "), classes) or "no reason was given"
         return Cell(_TOLD, mark=table.mark(f"{_TOLD}: {why}"), kind="none")
     interval = words.limits(row["low"], row["high"])
-    if over := _OVER_SITES.match(note):
+    if over := OVER_SITES.match(note):
         note = note[over.end() :].removeprefix("; ")
         low, high, tau = (float(x) for x in over.groups())
         interval = f"new site {interval or '–'}\nmean {words.limits(low, high)}\ntau {words.number(tau)}"

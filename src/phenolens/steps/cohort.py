@@ -13,8 +13,10 @@ from phenolens.cohort import check, check_followup, split, table
 from phenolens.core.errors import CohortError, SplitError
 from phenolens.core.predictions import STRATA
 from phenolens.core.registry import MODELS
+from phenolens.core.signoff import signed
 from phenolens.core.store import canonical, write_json
 from phenolens.core.types import Cohort, Finding, Split
+from phenolens.steps import identity, inputs, subgroups
 from phenolens.steps import tables as tables_step
 from phenolens.steps.desk import Desk, Ready, decision_of
 
@@ -39,9 +41,10 @@ def read_cohort(desk: Desk) -> Ready:
     classes = STRATA if tables.time is not None else tables.classes or tuple(sorted(set(units["truth"]) - {""}))
     decision_of(desk.study, classes)  # a decision about no class is refused here, not after the models are fitted
     ready = Ready(cohort=cohort, labels=labels, units=units, classes=classes, findings=tuple(findings))
-    if desk.study.reads == "table":
-        ready = replace(ready, findings=(*findings, *tables_step.read(desk, ready).findings))
-    return _complete(desk, ready)
+    held = tables_step.read(desk, ready) if desk.study.reads == "table" else None
+    findings += [*(held.findings if held is not None else ()), *inputs.input_findings(desk, ready, held)]
+    subgroups.levels_of(desk, ready)  # a column that is not there is refused before anything runs
+    return _complete(desk, replace(ready, findings=tuple(signed(findings, desk.study.sign_offs))))
 
 
 def needed(desk: Desk) -> tuple[str, ...]:
@@ -226,8 +229,9 @@ def archive(results: Path) -> Path | None:
 
 def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
     """What tables and splits would show if every image could be used; before any pixel is read."""
-    if any(f.severity == "error" for f in ready.findings):
-        return list(ready.findings)
+    known = [*ready.findings, *identity.same_person(desk, ready, ready.findings)]
+    if any(f.severity == "error" for f in known):
+        return known
     try:
         splits = draw_splits(desk, ready)
     except SplitError as error:
@@ -240,13 +244,14 @@ def foreseen(desk: Desk, ready: Ready) -> list[Finding]:
 def static_findings(desk: Desk, ready: Ready, splits: list[Split]) -> list[Finding]:
     """What the tables and splits alone tell; an error refuses the run."""
     if not desk.tables.target:
-        return [*ready.findings, *check.unlabelled(ready.cohort, ready.labels, splits)]
-    if desk.tables.time is not None:
+        found = check.unlabelled(ready.cohort, ready.labels, splits)
+    elif desk.tables.time is not None:
         horizons = desk.study.task.horizons
-        told = check_followup.survival(ready.cohort, ready.labels, splits, desk.tables, horizons)
-        return [*ready.findings, *told]
-    by_unit = table.unit_labels(ready.cohort, desk.tables)
-    return [*ready.findings, *check.static(ready.cohort, ready.labels, splits, by_unit)]
+        found = check_followup.survival(ready.cohort, ready.labels, splits, desk.tables, horizons)
+    else:
+        by_unit = table.unit_labels(ready.cohort, desk.tables)
+        found = check.static(ready.cohort, ready.labels, splits, by_unit)
+    return signed([*ready.findings, *found], desk.study.sign_offs)
 
 
 def refuse(findings: list[Finding]) -> None:

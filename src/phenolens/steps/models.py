@@ -27,6 +27,7 @@ from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
 from phenolens.steps.states import States
+from phenolens.steps.subgroups import measure_subgroups, with_subgroups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +129,13 @@ def predictions_of(desk: Desk, ready: Ready, table: pd.DataFrame) -> Predicted:
 
 
 def with_columns(desk: Desk, ready: Ready, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with what the study says of each patient beside the prediction: the calls of readers, `r_NAME`."""
-    return with_readers(table, ready.cohort.patients, desk.study.readers, ready.classes)
+    """The table with what the study says of each patient: the calls of readers, `r_NAME`, and subgroups, `g_NAME`."""
+    read = with_readers(table, ready.cohort.patients, desk.study.readers, ready.classes)
+    return with_subgroups(desk, ready, read)
 
 
 def measure(desk: Desk, predictions: Predicted) -> pd.DataFrame:
-    """Estimates with intervals, written to results/estimates.csv; readers beside models to results/readers.csv.
+    """Estimates with intervals, written to results/estimates.csv; beside them readers.csv and subgroups.csv.
 
     Patients are called at the study's threshold.
     """
@@ -144,6 +146,7 @@ def measure(desk: Desk, predictions: Predicted) -> pd.DataFrame:
         called = decision_of(desk.study, predictions.classes)
         table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
         beside = readers(predictions)
+        measure_subgroups(desk, predictions)
     write_csv(desk.results / "estimates.csv", table)
     if len(beside):
         write_csv(desk.results / "readers.csv", beside)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from phenolens.core.signoff import signed, unused
 from phenolens.core.store import fingerprint, key_of, write_json
 from phenolens.core.types import Finding, Split
 from phenolens.steps.context import devices_of
@@ -61,8 +62,10 @@ def write_images(desk: Desk, states: States) -> None:
 
 
 def write_findings(desk: Desk, findings: Sequence[Finding]) -> None:
-    """results/findings.json."""
-    write_json(desk.results / "findings.json", [asdict(f) for f in findings])
+    """results/findings.json, with the author's reasons for going on and a note of those that meet no finding."""
+    told = signed(findings, desk.study.sign_offs)
+    told += unused(told, desk.study.sign_offs)
+    write_json(desk.results / "findings.json", [asdict(f) for f in told])
 
 
 _LEFT_OUT = (
