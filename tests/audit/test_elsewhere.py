@@ -19,7 +19,7 @@ def honest(n: int = 60, folds: int = 5, seed: int = 0) -> tuple[pd.DataFrame, pd
     patient = np.array([f"P{i:02d}" for i in range(n)])
     label = np.where(np.arange(n) % 2, "mut", "wt")
     fold = np.arange(n) // 2 % folds
-    p = 1 / (1 + np.exp(-(rng.normal(size=n) + np.where(label == "mut", 1.0, -1.0))))
+    p = 1 / (1 + np.exp(-2 * (rng.normal(size=n) + np.where(label == "mut", 1.0, -1.0))))
     table = pd.DataFrame({"patient": patient, "fold": fold, "truth": label, "p_mut": p, "p_wt": 1 - p})
     rows = []
     for f in range(folds):
@@ -141,3 +141,26 @@ def test_a_part_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> None
     table, splits = honest()
     with pytest.raises(SplitError, match="did you mean 'test'"):
         run(tmp_path, table, splits.assign(part=splits["part"].replace("test", "tset")))
+
+
+def test_a_label_that_follows_the_site_and_an_auc_that_sites_carry_are_named(tmp_path: Path) -> None:
+    table, splits = honest(n=240)
+    rng = np.random.default_rng(2)
+    mutated = (table["truth"] == "mut").to_numpy()
+    north = np.where(mutated, rng.random(240) < 0.85, rng.random(240) < 0.15)
+    p = np.clip(np.where(north, 0.75, 0.25) + rng.normal(0, 0.1, 240), 0.01, 0.99)
+    sited = table.assign(site=np.where(north, "north", "south"), p_mut=p, p_wt=1 - p)
+    made = run(tmp_path, sited, splits)
+    assert {"site-label", "site-carries"} <= set(rules(made))
+    (carried,) = [f for f in made.findings if f.rule == "site-carries" and "mut" in f.what]
+    assert "within 2 sites" in carried.what
+
+
+def test_probabilities_that_are_too_extreme_are_named_with_their_slope(tmp_path: Path) -> None:
+    table, splits = honest(n=400, seed=3)
+    odds = np.log(table["p_mut"] / table["p_wt"])
+    p = 1 / (1 + np.exp(-4 * odds))
+    made = run(tmp_path, table.assign(p_mut=p, p_wt=1 - p), splits)
+    off = [f for f in made.findings if f.rule == "calibration-off"]
+    assert off
+    assert any("too extreme" in f.what and "calibration slope" in f.what for f in off)

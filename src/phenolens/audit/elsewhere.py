@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from phenolens.audit.given_sites import of_probabilities, of_sites
 from phenolens.audit.given_tables import SCHEME, Given, read_given, read_parts
 from phenolens.cohort.faults import counted, listed
 from phenolens.core.predictions import Predictions
@@ -57,7 +58,7 @@ def audit_elsewhere(
     parts = None if splits is None else read_parts(splits)
     table = estimates(given.predictions)
     found = [*_overlap(parts), *_tested(given, parts), *_rows(given), *_pooled(given, table), *_floors(table)]
-    found += _known(parts)
+    found += [*of_sites(given.predictions, table), *of_probabilities(given.predictions), *_known(parts)]
     order = ("error", "warning", "note")
     findings = tuple(sorted(found, key=lambda f: order.index(f.severity)))
     made = Elsewhere(findings=findings, estimates=table, lines=tuple(_lines(given, table, findings)))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from phenolens.audit import battery
+from phenolens.audit.duplicates import looks_of, near_duplicates
 from phenolens.audit.evidence import DRAWS, gather
 from phenolens.audit.findings import Judged, in_words, judge
 from phenolens.audit.null_run import RISKS, null_run, one_repeat, permutation_p, represent
@@ -73,23 +74,25 @@ def audit_study(
         ready, examples = stored_examples(desk)
         splits = split.read(desk.results / "splits.csv")
         tests = _models(desk, ready, examples, splits, permutations or study.audit.permutations, refit_all)
+        images = looks_of(desk.results / "images.csv")
+        copies = near_duplicates(images, examples, splits, recurring=study.reads in ("scan", "table"))
         judged, sites = _battery(desk, ready, examples, splits, tests)
         content = {
             "permutation": tests,
-            **_kept(judged, study),
+            **_kept(judged, copies, study),
             "sites": sites,
             "predictions": fingerprint(desk.results / "predictions.csv"),
         }
         write_json(desk.results / "audit.json", content)
-    found = () if judged is None else judged.findings
-    return Audited(lines=(*map(line, tests), *_told(judged)), findings=found)
+    found = (*copies, *(() if judged is None else judged.findings))
+    return Audited(lines=(*map(line, tests), *map(in_words, copies), *_told(judged)), findings=found)
 
 
-def _kept(judged: Judged | None, study: Study) -> dict[str, Any]:
-    """The tests and their findings as audit.json keeps them."""
+def _kept(judged: Judged | None, copies: Sequence[Finding], study: Study) -> dict[str, Any]:
+    """The tests and all findings as audit.json keeps them."""
     if judged is None:
-        return {"tests": [], "level": None, "draws": 0, "findings": []}
-    findings = [asdict(f) for f in judged.findings]
+        return {"tests": [], "level": None, "draws": 0, "findings": [asdict(f) for f in copies]}
+    findings = [asdict(f) for f in (*copies, *judged.findings)]
     return {"tests": judged.rows(), "level": judged.level, "draws": _draws(study), "findings": findings}
 
 

@@ -33,7 +33,7 @@ def static(
     class-under-floor, site-one-label, site-label, sites-few.
     """
     who = roster(cohort, labels, images_labels)
-    found = [*_classes(who), *_members(who, splits), *_coverage(who, splits), *_sites(who)]
+    found = [*_classes(who), *_members(who, splits), *_coverage(who, splits), *sites(who)]
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda f: order[f.severity])
 
@@ -129,7 +129,8 @@ def _absent(name: str, own: Sequence[str], group: Sequence[Split]) -> list[Findi
     return found
 
 
-def _sites(who: Roster) -> list[Finding]:
+def sites(who: Roster) -> list[Finding]:
+    """How many sites there are, sites of one label, and labels that follow the site."""
     sizes = Counter(s for s in who.sites.values() if s != UNKNOWN)
     found = _few_sites(sizes)
     if len(sizes) > 1:
