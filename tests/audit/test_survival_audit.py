@@ -15,7 +15,7 @@ from phenolens.core.registry import Choice
 from phenolens.core.types import Example, Split
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from survivaldata import TASK, cohort
+from coxdata import TASK, cohort
 
 COX = Choice(kind="model", name="cox")
 ASKED = Choice(

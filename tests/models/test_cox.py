@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bagdata import example, split_of
+from coxdata import TASK, cohort, follow_up, harrell
 from safetensors.numpy import load
-from survivaldata import TASK, cohort, follow_up, harrell
 from tabledata import without
 
 from phenolens.core.errors import ModelError

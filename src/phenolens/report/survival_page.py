@@ -37,7 +37,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
         "followed": followed(record, names, held),
         "findings": cohort.findings(record, names),
         "main": words.scheme(record.main, study["validation"]),
-        "blocks": [table for s in record.schemes for table in _blocks(record, names, s)],
+        "blocks": [t for s in record.schemes if s != record.main for t in _blocks(record, names, s)],
         "meanings": _meanings(record),
         "coverage": COVERAGE_NOTE,
         "survival": survival.view(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phenolens.core.errors import ImageError
-from phenolens.scans._dicom_files import dicom_files, is_dicom, read_header
+from phenolens.scans._dicom_files import dicom_files, is_dicom, quiet, read_header
 from phenolens.scans._dicom_stacks import parse_series
 
 
@@ -22,5 +22,6 @@ def uids(path: Path, series: str | None = None) -> frozenset[str]:
         header = {} if first is None else read_header(first)
     except (ImageError, OSError):
         return frozenset()
-    found = (str(header.get(name) or "") for name in ("SeriesInstanceUID", "SOPInstanceUID"))
+    with quiet():
+        found = [str(header.get(name) or "") for name in ("SeriesInstanceUID", "SOPInstanceUID")]
     return frozenset(uid for uid in found if uid)
