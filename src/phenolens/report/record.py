@@ -24,6 +24,7 @@ _EVIDENCE = {
     "coefficients": ("feature", "class", "model"),
     "sequences": ("model", "sequence", "measure"),
     "segmentation": _FOUND,
+    "subsets": ("model", "subset", "metric", "method", "note"),
 }
 _KEYS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash", "truth")
 
