@@ -166,17 +166,24 @@ def audit(
     folder: Folder,
     permutations: Annotated[int | None, typer.Option(min=199, help="Label permutations; default: the study's.")] = None,
     refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Slides: predict spoiled tiles in place of refitting (read again).")
+    ] = False,
     pseudonyms: Pseudonyms = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Ask whether chance explains the result: the models are refitted on permuted labels."""
+    from phenolens.audit.robustness import audit_robustness
     from phenolens.audit.study import audit_study
     from phenolens.report.build import build
 
-    lines = audit_study(
-        folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
-    )
+    if robustness:
+        lines = audit_robustness(folder, workers=workers, progress=_progress(quiet))
+    else:
+        lines = audit_study(
+            folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
+        )
     for line in lines:
         typer.echo(line)
     typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")

@@ -161,6 +161,12 @@ def _impossible(study: Study) -> list[Fault]:
     if len(given) != 1:
         what = f"both {' and '.join(given)}" if given else "neither encoder nor folder nor table"
         faults.append((("features",), what, "one of them", "name an encoder, or the files of features made elsewhere"))
+    if features.repeated is not None and features.table is None:
+        what = "repeated readings without a table"
+        faults.append((("features", "repeated"), what, "features.table", "name the table of features, or remove it"))
+    if features.repeated is None and any(_named(m)[1].get("stable") is not None for m in study.models):
+        what = "a model with stable, without repeated readings"
+        faults.append((("models",), what, "features.repeated", "name the table of readings, or leave stable out"))
     if (study.task.unit == "lesion") != (study.lesions is not None):
         what = f"task.unit {study.task.unit} with lesions {study.lesions}"
         faults.append((("task", "unit"), what, "unit: lesion and lesions: lesions.csv", "give both, or neither"))

@@ -46,7 +46,7 @@ def audit_study(
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     with study_lock(study.folder):
-        _refuse_changed(desk)
+        refuse_changed(desk)
         ready, examples = stored_examples(desk)
         splits = split.read(desk.results / "splits.csv")
         number = permutations or study.audit.permutations
@@ -64,7 +64,8 @@ def audit_study(
     return [line(test) for test in tests]
 
 
-def _refuse_changed(desk: Desk) -> None:
+def refuse_changed(desk: Desk) -> None:
+    """Raise StudyError where the study has no finished run, or was changed since."""
     manifest = desk.results / "manifest.json"
     if not manifest.exists():
         found, expected = "no finished run", "results/manifest.json"

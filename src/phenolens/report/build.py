@@ -12,7 +12,7 @@ from phenolens.core.store import write_text
 from phenolens.evaluate.curves import CALIBRATION_NOTE, CONFUSION_NOTE, ROC_NOTE
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
-from phenolens.report import audit, cohort, evidence, masks, settings, story, tables, views, words
+from phenolens.report import audit, cohort, evidence, masks, robustness, settings, story, tables, views, words
 from phenolens.report import names as naming
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
@@ -82,6 +82,7 @@ def content(record: Record, names: naming.Names) -> dict[str, Any]:
         "figures": views.model_figures(record, album),
         "main_words": words.scheme(record.main, study["validation"]),
         "audit": audit.view(record, names, album),
+        "robustness": robustness.view(record, names, album),
         "maps": views.maps(record, names, album),
         "slides": views.slides(record, names, album),
         "kind": words.kind(record.images_are) | {"maps": record.images_are in ("slide", "folder") or bool(record.maps)},

@@ -71,7 +71,7 @@ def _subsets(model: str, table: pd.DataFrame, names: Names) -> Table:
         own = rows.set_index("metric")
         cells = []
         for metric in metrics:
-            row = own.loc[metric]
+            row: Any = own.loc[metric]
             if pd.isna(row["value"]):
                 cells.append(Cell("–", mark=shown.mark(names.text(str(row["note"])))))
             else:

@@ -55,7 +55,8 @@ class Disturbance:
         if self.kind == "stain":
             return _restained(tiles, self.dose)
         if self.kind == "blur":
-            return ndimage.gaussian_filter(tiles, (0, self.dose / mpp, self.dose / mpp, 0)).astype(np.uint8)
+            blurred: Rgb = ndimage.gaussian_filter(tiles, (0, self.dose / mpp, self.dose / mpp, 0))
+            return blurred
         if self.kind == "jpeg":
             return np.stack([_compressed(tile, int(self.dose)) for tile in tiles])
         change = _inked if self.kind == "pen" else _folded
@@ -74,7 +75,8 @@ def _restained(tiles: Rgb, dose: float) -> Rgb:
     amounts = optical_density(tiles).astype(np.float64) @ np.linalg.inv(matrix)
     amounts *= np.array([1 + dose, 1 - dose, 1.0])
     intensity = 10 ** -(amounts @ matrix) * (np.asarray(WHITE) + 1) - 1
-    return np.clip(np.rint(intensity), 0, 255).astype(np.uint8)
+    stained: Rgb = np.clip(np.rint(intensity), 0, 255).astype(np.uint8)
+    return stained
 
 
 def _compressed(tile: Rgb, quality: int) -> Rgb:
@@ -93,11 +95,13 @@ def _across(side: int, angle: float) -> FloatArray:
 
 def _inked(tile: Rgb, angle: float) -> Rgb:
     band = 0.85 * _across(tile.shape[0], angle)[..., None]
-    return np.rint(tile * (1 - band) + np.array(_INK) * band).astype(np.uint8)
+    inked: Rgb = np.rint(tile * (1 - band) + np.array(_INK) * band).astype(np.uint8)
+    return inked
 
 
 def _folded(tile: Rgb, angle: float) -> Rgb:
     """Two layers of tissue take up twice the light."""
     band = _across(tile.shape[0], angle)[..., None]
     light = (tile.astype(np.float64) + 1) / 256
-    return np.clip(np.rint(light ** (1 + band) * 256 - 1), 0, 255).astype(np.uint8)
+    folded: Rgb = np.clip(np.rint(light ** (1 + band) * 256 - 1), 0, 255).astype(np.uint8)
+    return folded

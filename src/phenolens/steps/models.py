@@ -23,6 +23,7 @@ from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.predict import publish
 from phenolens.steps.desk import Desk, Ready, write_csv
 from phenolens.steps.states import States
+from phenolens.steps.tables import with_readings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def make_examples(
 ) -> tuple[list[Example], dict[str, str], list[str]]:
     """Examples of every unit with features, the key of each one's content, and the units without any."""
     made, empty = examples(ready.units, parts, desk.study.task.target)
-    made = with_batches(desk, ready, made)
+    made = with_readings(desk, ready, with_batches(desk, ready, made))
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
 
@@ -63,7 +64,14 @@ def with_batches(desk: Desk, ready: Ready, made: list[Example]) -> list[Example]
 
 def _content(example: Example, states: States) -> str:
     parts = [(p.name, states[p.image].features if p.present else None) for p in example.parts]
-    return key_of([parts, dict(example.targets), dict(example.covariates)])
+    content = [parts, dict(example.targets), dict(example.covariates)]
+    again = [[[_recipe(p) for p in r] for r in of] for of in (example.readings, *example.readings_elsewhere)]
+    return key_of([*content, again] if any(again) else content)
+
+
+def _recipe(part: Part) -> str | None:
+    bag = part.load()
+    return None if bag is None else bag.recipe
 
 
 def fit_models(
