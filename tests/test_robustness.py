@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
 from phenolens.audit.robustness import audit_robustness
+from phenolens.cli import app
 from phenolens.core.errors import StudyError
 from phenolens.report.build import build
 from phenolens.run import run_study
@@ -145,6 +147,14 @@ def test_a_second_call_reads_no_slide_and_gives_the_same_bytes(finished: Path, m
     said = audit_robustness(finished, workers=0, progress=QUIET)
     assert path.read_bytes() == before
     assert "moves most under stain 0.5" in said[0]
+
+
+def test_the_command_line_measures_it_in_place_of_refitting(finished: Path) -> None:
+    said = CliRunner().invoke(app, ["audit", str(finished), "--robustness", "--quiet", "--workers", "1"])
+    assert said.exit_code == 0, said.output
+    assert "moves most under stain 0.5" in said.output
+    assert "report: " in said.output
+    assert not (finished / "results" / "audit.json").exists()
 
 
 def test_the_report_shows_it_beside_the_predictions_it_is_of_and_no_others(finished: Path) -> None:

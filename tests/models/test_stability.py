@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from tabledata import named, unit
 
@@ -45,6 +46,19 @@ def test_identical_readings_agree_wholly_and_a_constant_has_no_agreement() -> No
     assert icc(x).low[0] == 1
     assert icc(x).value[0] == 1
     assert np.isnan(icc(np.full((10, 2, 1), 0.1)).low[0])
+
+
+def test_of_467_features_of_lesions_read_twice_as_many_are_stable_as_by_the_reference(real_data: Path) -> None:
+    known = json.loads((Path(__file__).parent / "reference" / "icc_hcc.json").read_text())
+    first, second, used = (
+        pd.read_csv(real_data / "tables" / "hcc-mtm-radiomics" / name, encoding="utf-8-sig")
+        for name in ("R#1_1.csv", "R#1_2.csv", "XY3A.csv")
+    )
+    names = [c for c in used if c != "MTM"]
+    low = icc(np.stack([first[names], second[names]], axis=1)).low
+    assert (len(low), int((low >= 0.75).sum())) == (known["features"], known["kept"])
+    for name, value in known["low"].items():
+        assert low[names.index(name)] == pytest.approx(value, abs=1e-6)
 
 
 def cohort(n: int = 40, *, part: str = "T1", seed: int = 0) -> list[Example]:

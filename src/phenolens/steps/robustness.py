@@ -47,12 +47,13 @@ def measure_robustness(desk: Desk, ready: Ready, splits: Sequence[Split]) -> dic
     if desk.study.reads != "slide" or not names:
         raise _cannot(desk)
     table = _first_repeat(desk, ready.classes)
+    first = [s for s in splits if s.repeat == table["repeat"].min()]
     table = table[table["model"].isin(names) & table["patient"].isin(balanced(table, PATIENTS))]
     jobs = _tiles(desk, ready, set(table["unit_id"]))
     bags = _features(desk, jobs)
     made = {fault: _examples(desk, ready, jobs, of) for fault, of in bags.items()}
     stored = {
-        name: fold_models(desk, [Fit(model=model, split=s, key="") for s in splits], model)
+        name: fold_models(desk, [Fit(model=model, split=s, key="") for s in first], model)
         for name, model in names.items()
     }
     rows: list[dict[Any, Any]] = []
