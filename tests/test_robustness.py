@@ -181,6 +181,18 @@ def test_a_study_without_slides_says_what_cannot_be_done(tmp_path: Path) -> None
     assert not (tmp_path / "results" / "robustness.json").exists()
 
 
+def test_a_study_that_predicts_no_classes_is_refused(tmp_path: Path) -> None:
+    study = {
+        "study": "m",
+        "features": {"encoder": "volume", "size": None},
+        "task": {"kind": "segmentation"},
+        "models": ["unet"],
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    with pytest.raises(StudyError, match="a study of segmentation"):
+        audit_robustness(tmp_path, workers=0, progress=QUIET)
+
+
 def test_a_study_that_was_not_run_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "new", patients=4)
     with pytest.raises(StudyError, match="no finished run"):

@@ -26,11 +26,11 @@ def audit_robustness(folder: Path | str, *, workers: int | None = None, progress
     its end, or its tables or settings have changed since.
     """
     study = Study.load(folder)
-    if study.segments:
+    if study.task.kind != "classification":
         raise StudyError(
-            "a study of masks",
+            f"a study of {study.task.kind}",
             expected="a study of slides that predicts classes",
-            todo="read the agreement with the drawn masks in its report",
+            todo="read how well it does in its report; faults are put on slides whose classes are predicted",
             where=str(study.folder),
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())

@@ -72,16 +72,7 @@ def stable(schema: Schema, train: Sequence[Example], least: float) -> tuple[Sche
             todo="name them in the study file, features: {table: …, repeated: readings.csv}, or leave stable out",
         )
     x = np.stack([_rows(schema, e, readings) for e, readings in [*own, *others]])
-    low = np.full(x.shape[2], np.nan)
-    for block in schema.blocks:
-        whole = np.isfinite(x[:, :, block]).all((1, 2))
-        if np.count_nonzero(whole) < LEAST:
-            raise ModelError(
-                f"repeated readings of {np.count_nonzero(whole)} units to tell stable features by",
-                expected=f"{LEAST} or more in the training part of every fold",
-                todo="read more of the patients twice, use fewer folds, or leave stable out",
-            )
-        low[block] = icc(x[whole][:, :, block]).low
+    low = _limits(schema, x)
     kept = tuple(int(i) for i in np.flatnonzero(low >= least))
     if not kept:
         raise ModelError(
@@ -98,6 +89,21 @@ def stable(schema: Schema, train: Sequence[Example], least: float) -> tuple[Sche
         "readings": x.shape[1],
     }
     return replace(schema, kept=kept), told
+
+
+def _limits(schema: Schema, x: Matrix) -> Matrix:
+    """The lower limit of every column (m,), each block from the units that have it in all readings of x (n, k, m)."""
+    low = np.full(x.shape[2], np.nan)
+    for block in schema.blocks:
+        whole = np.isfinite(x[:, :, block]).all((1, 2))
+        if np.count_nonzero(whole) < LEAST:
+            raise ModelError(
+                f"repeated readings of {np.count_nonzero(whole)} units to tell stable features by",
+                expected=f"{LEAST} or more in the training part of every fold",
+                todo="read more of the patients twice, use fewer folds, or leave stable out",
+            )
+        low[block] = icc(x[whole][:, :, block]).low
+    return low
 
 
 def _rows(schema: Schema, example: Example, readings: Sequence[tuple[Part, ...]]) -> npt.NDArray[np.float64]:

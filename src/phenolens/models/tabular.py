@@ -174,9 +174,7 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
             todo="name another covariate, or leave combat out",
         )
     train = in_order(train)
-    schema, agreement = _schema(settings, train), None
-    if settings.stable is not None:
-        schema, agreement = stable(schema, train, settings.stable)
+    schema, agreement = _stable(settings, train)
     read = [(e, *schema.row(e)) for e in train]
     if settings.missing == "refuse":
         for example, _, there in read:
@@ -208,6 +206,12 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
     flags = [[float(p not in there) for p in reader.flagged] for _, _, there in read]
     x = np.concatenate([np.where(np.isfinite(x), x, reader.fill), np.array(flags).reshape(len(x), -1)], axis=1)
     return Table(reader=reader, x=x, truth=truth, patients=tuple(e.patient for e in kept), class_weights=weights)
+
+
+def _stable(settings: TableModel, train: Sequence[Example]) -> tuple[Schema, dict[str, Any] | None]:
+    """The columns, only the stable ones where that is asked, and what their choice rests on."""
+    schema = _schema(settings, train)
+    return (schema, None) if settings.stable is None else stable(schema, train, settings.stable)
 
 
 def _schema(settings: TableModel, train: Sequence[Example]) -> Schema:
