@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -176,6 +177,9 @@ def audit(
     truth: Annotated[str | None, typer.Option(help="Column of --predictions with the label.")] = None,
     positive: Annotated[str | None, typer.Option(help="Class that a single score is of.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json and estimates.csv of --predictions.")] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Slides: predict spoiled tiles in place of refitting (read again).")
+    ] = False,
     pseudonyms: Pseudonyms = False,
     workers: Workers = None,
     quiet: Quiet = False,
@@ -189,16 +193,24 @@ def audit(
         return
     if folder is None:
         raise StudyError("no study", expected="the folder of a study, or --predictions", todo="phenolens audit --help")
-    from phenolens.audit.study import audit_study
     from phenolens.report.build import build
 
-    audited = audit_study(
-        folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
-    )
-    for line in audited.lines:
+    failed = False
+    if robustness:
+        from phenolens.audit.robustness import audit_robustness
+
+        lines: Sequence[str] = audit_robustness(folder, workers=workers, progress=_progress(quiet))
+    else:
+        from phenolens.audit.study import audit_study
+
+        audited = audit_study(
+            folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
+        )
+        lines, failed = audited.lines, audited.failed
+    for line in lines:
         typer.echo(line)
     typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
-    if audited.failed:
+    if failed:
         raise typer.Exit(2)
 
 

@@ -12,7 +12,7 @@ from phenolens.core.signoff import signed, unused
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding, Split
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import duplicates, evidence, lent, maps, models, records, rooms, scans, segmentation
+from phenolens.steps import duplicates, evidence, lent, maps, models, records, rooms, scans, segmentation, subsets
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
@@ -100,8 +100,10 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
 
     evidence.write_evidence(desk, fits, predictions, examples)
+    subsets.write_subsets(desk, fits, predictions, examples)
     maps.draw_maps(desk, fits, predictions, examples, states)
-    records.write_manifest(desk, ready, splits, records.flow(whole, states, empty, len(examples)), context)
+    flow, more = records.flow(whole, states, empty, len(examples)), {"class_counts": records.labelled(whole)}
+    records.write_manifest(desk, ready, splits, flow, context, more)
     return Done(True)
 
 

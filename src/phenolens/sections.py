@@ -85,6 +85,9 @@ class FeaturesSection(BaseModel):
     folder: Path | None = Field(None, description="Folder of TRIDENT, CLAM or STAMP feature files, read in place.")
 
     table: Path | None = Field(None, description="Your own features, one row a patient, image or lesion.")
+    repeated: Path | None = Field(
+        None, description="Beside table: the same features measured again, for the setting stable of table models."
+    )
 
     @property
     def params(self) -> dict[str, Any]:

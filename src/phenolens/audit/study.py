@@ -70,7 +70,7 @@ def audit_study(
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     with study_lock(study.folder):
-        _refuse_changed(desk)
+        refuse_changed(desk)
         ready, examples = stored_examples(desk)
         splits = split.read(desk.results / "splits.csv")
         tests = _models(desk, ready, examples, splits, permutations or study.audit.permutations, refit_all)
@@ -96,7 +96,8 @@ def _kept(judged: Judged | None, copies: Sequence[Finding], study: Study) -> dic
     return {"tests": judged.rows(), "level": judged.level, "draws": _draws(study), "findings": findings}
 
 
-def _refuse_changed(desk: Desk) -> None:
+def refuse_changed(desk: Desk) -> None:
+    """Raise StudyError where the study has no finished run, or was changed since."""
     manifest = desk.results / "manifest.json"
     if not manifest.exists():
         found, expected = "no finished run", "results/manifest.json"

@@ -227,13 +227,19 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What every model reads: all images of one unit of prediction (a patient, an image or a lesion)."""
+    """What every model reads: all images of one unit of prediction (a patient, an image or a lesion).
+
+    `readings` are the parts of this unit as they were measured again, one tuple a reading; `readings_elsewhere` those
+    of units of people outside the cohort, which all examples share. Both serve to tell features that are stable.
+    """
 
     patient: str
     unit_id: str
     parts: tuple[Part, ...]
     covariates: Mapping[str, Any] = field(default_factory=dict)
     targets: Mapping[str, Any] = field(default_factory=dict)
+    readings: tuple[tuple[Part, ...], ...] = ()
+    readings_elsewhere: tuple[tuple[tuple[Part, ...], ...], ...] = ()
 
     def bags(self) -> list[Bag]:
         """The bags that are there, in the order of the parts."""

@@ -13,13 +13,17 @@ from phenolens.core.registry import Choice
 from phenolens.core.store import canonical
 from phenolens.core.types import FloatArray, Rgb
 from phenolens.features.contract import Encode
+from phenolens.slides.disturb import Disturbance
 from phenolens.slides.image import Slide, open_slide
 from phenolens.slides.prepare import SlideJob
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """Up to 64 tiles of one slide; `turn` says which job of the run it belongs to. xy and side are in level-0 px."""
+    """Up to 64 tiles of one slide; `turn` says which job of the run it belongs to. xy and side are in level-0 px.
+
+    `disturb` is a fault to put on the tiles before they are encoded.
+    """
 
     turn: int
     slide: SlideJob
@@ -27,6 +31,7 @@ class Chunk:
     side: float
     size_px: int
     mpp: float
+    disturb: Disturbance | None = None
 
 
 _KEPT: dict[str, Any] = {}
@@ -53,7 +58,8 @@ def _slide(job: SlideJob) -> Slide:
 def payload_of(chunk: Chunk) -> tuple[Rgb, float]:
     if not len(chunk.xy):
         return np.zeros((0, 1, 1, 3), np.uint8), chunk.mpp
-    return _slide(chunk.slide).read_tiles(chunk.xy, chunk.side, chunk.size_px), chunk.mpp
+    tiles = _slide(chunk.slide).read_tiles(chunk.xy, chunk.side, chunk.size_px)
+    return tiles if chunk.disturb is None else chunk.disturb.apply(tiles, chunk.xy, chunk.mpp), chunk.mpp
 
 
 Encoded = FloatArray | PhenolensError

@@ -52,13 +52,16 @@ def row_units(sheet: Sheet, units: pd.DataFrame, unit: str) -> pd.Series[str]:
     return keys
 
 
-def strangers(keys: pd.Series[str], units: pd.DataFrame, sheet: Sheet) -> list[str]:
-    """The units of the table that are not in the cohort; ids that are the cohort's but for writing are refused."""
+def strangers(keys: pd.Series[str], units: pd.DataFrame, sheet: Sheet, *, elsewhere: bool = False) -> list[str]:
+    """The units of the table that are not in the cohort; ids that are the cohort's but for writing are refused.
+
+    With `elsewhere` all of them may be.
+    """
     known = set(units["unit_id"])
     strange = [k for k in keys.drop_duplicates() if k not in known]
     alike = {same_but_for_writing(u): u for u in sorted(known - set(keys))}
     near = [f"{k!r} is {alike[same_but_for_writing(k)]!r} there" for k in strange if same_but_for_writing(k) in alike]
-    if near or len(strange) == keys.nunique():
+    if near or (len(strange) == keys.nunique() and not elsewhere):
         some = f"such as {listed(repr(k) for k in strange[:3])}"
         raise FeatureError(
             f"ids written otherwise than in the cohort: {listed(near, 3)}"

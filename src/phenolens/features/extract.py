@@ -27,6 +27,7 @@ from phenolens.core.types import Bag, FloatArray
 from phenolens.features import bagfile
 from phenolens.features._chunks import Chunk, Encoded, Maker, ReadAndEncode, close, payload_of
 from phenolens.features.bagfile import BagFile
+from phenolens.slides.disturb import Disturbance
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared
 
 VERSION = 1
@@ -36,11 +37,15 @@ _BYTES = 64 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractJob:
-    """One slide to extract: its file, the key of what was prepared, and which of its tiles to take."""
+    """One slide to extract: its file, the key of what was prepared, and which of its tiles to take.
+
+    `disturb` is a fault put on its tiles first, to see how predictions follow; it makes other features.
+    """
 
     slide: SlideJob
     prepared: str
     rows: tuple[int, ...]
+    disturb: Disturbance | None = None
 
 
 def encoder_identity(encoder: Choice) -> dict[str, Any]:
@@ -62,7 +67,8 @@ def features_key(identity: Mapping[str, Any], job: ExtractJob) -> str:
 
 def _upstream(identity: Mapping[str, Any], job: ExtractJob) -> dict[str, Any]:
     rows = hashlib.sha256(np.asarray(job.rows, dtype="<i8").tobytes()).hexdigest()[:24]
-    return {"artefact": "features", "version": VERSION, "encoder": identity, "prepared": job.prepared, "rows": rows}
+    made = {"artefact": "features", "version": VERSION, "encoder": identity, "prepared": job.prepared, "rows": rows}
+    return made if job.disturb is None else {**made, "disturb": dataclasses.asdict(job.disturb)}
 
 
 def bag_file(store: Store, key: str) -> BagFile:
@@ -149,7 +155,8 @@ class _Work:
                 if turn in self.failed:
                     break
                 piece = xy[first : first + count]
-                yield Chunk(turn=turn, slide=job.slide, xy=piece, side=prepared.side, size_px=size_px, mpp=mpp)
+                side, disturb = prepared.side, job.disturb
+                yield Chunk(turn=turn, slide=job.slide, xy=piece, side=side, size_px=size_px, mpp=mpp, disturb=disturb)
 
     def finished(self, outcomes: Iterator[Outcome[Chunk, Encoded]], step: Step) -> Iterator[Outcome[ExtractJob, str]]:
         """One outcome a job, as soon as its last chunk or its first fault is there."""

@@ -25,7 +25,7 @@ from phenolens.cohort.faults import counted, listed, place, rows_of
 from phenolens.cohort.reading import TEXT_COLUMNS, read_sheet
 from phenolens.core.errors import FeatureError
 from phenolens.core.store import key_of
-from phenolens.core.types import Bag, Finding, Frame, Loaded, Part
+from phenolens.core.types import Bag, Finding, FloatArray, Frame, Loaded, Part
 from phenolens.features._tablerows import feature_columns, refuse_twice, row_parts, row_units, strangers
 
 VERSION = 1
@@ -154,16 +154,8 @@ def _assemble(made: Mapping[str, _Rows], units: pd.DataFrame) -> dict[str, tuple
     """The parts of every unit that has one, in the order of `units`."""
     bags: dict[str, dict[str, Bag]] = {}
     for name, rows in made.items():
-        named = key_of(rows.names)
         for unit, values in zip(rows.units, rows.x.astype(np.float32), strict=True):
-            bags.setdefault(unit, {})[name] = Bag(
-                x=values[None],
-                coords=np.zeros((1, 3)),
-                extent=1.0,
-                names=rows.names,
-                frame=_FRAME,
-                recipe=key_of(["table", VERSION, name, named, values.tobytes().hex()]),
-            )
+            bags.setdefault(unit, {})[name] = bag_of(name, rows.names, values)
     return {
         unit: tuple(
             Part(name=name, image=unit, source=Loaded(bag=bags[unit][name]) if name in bags[unit] else None)
@@ -172,6 +164,12 @@ def _assemble(made: Mapping[str, _Rows], units: pd.DataFrame) -> dict[str, tuple
         for unit in units["unit_id"].astype(str)
         if unit in bags
     }
+
+
+def bag_of(part: str, names: tuple[str, ...], values: FloatArray) -> Bag:
+    """One row of a table, (m,) float32, as a bag of one instance."""
+    recipe = key_of(["table", VERSION, part, key_of(names), values.tobytes().hex()])
+    return Bag(x=values[None], coords=np.zeros((1, 3)), extent=1.0, names=names, frame=_FRAME, recipe=recipe)
 
 
 def _refuse_zeros(rows: _Rows) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -29,7 +30,9 @@ class TableModel:
     or "complete" (training drops units with an absent part; an incomplete unit is then refused, or with `fallback:
     prior` given the shares of the classes in training). `new_subset` says whether a set of parts that no training unit
     had is predicted, with a flag, or refused. `combat` names the covariate whose differences ComBat removes;
-    `combat_unseen` whether a unit of a batch unknown to training is refused or, with "pool", left as it is.
+    `combat_unseen` whether a unit of a batch unknown to training is refused or, with "pool", left as it is. `stable`
+    keeps the features whose intraclass correlation over repeated readings of training patients (features.repeated) has
+    a lower limit of at least that (0.75 is usual); see `models.stability`.
     """
 
     reads: ClassVar[str] = "bag"
@@ -43,6 +46,7 @@ class TableModel:
     balanced: bool = True
     combat: str | None = None
     combat_unseen: str = "refuse"
+    stable: float | None = None
 
     def __post_init__(self) -> None:
         if self.missing not in _MISSING:
@@ -50,6 +54,8 @@ class TableModel:
                 f"missing must be one of {', '.join(_MISSING)}, not {self.missing!r}"
                 " (zeros are not offered for what is absent: a zero is a measurement)"
             )
+        if self.stable is not None and not 0 < self.stable < 1:
+            raise ValueError(f"stable must lie between 0 and 1, not {self.stable}")
         for name, options in (("fallback", _FALLBACKS), ("new_subset", _SUBSETS), ("combat_unseen", UNSEEN)):
             if getattr(self, name) not in options:
                 raise ValueError(f"{name} must be one of {', '.join(options)}, not {getattr(self, name)!r}")
@@ -61,20 +67,28 @@ class TableModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """The columns: one block of `features` a part of `parts`, both as seen in training; no part means one block."""
+    """The columns: one block of `features` a part of `parts`, both as seen in training; no part means one block.
+
+    `kept` are the numbers of the columns that are used; None: all.
+    """
 
     parts: tuple[str, ...]
     features: tuple[str, ...]
+    kept: tuple[int, ...] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns, PART/FEATURE."""
-        return tuple(f"{p}/{f}" for p in self.parts for f in self.features) if self.parts else self.features
+        whole = tuple(f"{p}/{f}" for p in self.parts for f in self.features) if self.parts else self.features
+        return whole if self.kept is None else tuple(whole[i] for i in self.kept)
 
     @property
     def blocks(self) -> tuple[slice, ...]:
-        d = len(self.features)
-        return tuple(slice(i * d, (i + 1) * d) for i in range(max(len(self.parts), 1)))
+        """The columns of each part in a row."""
+        d, count = len(self.features), max(len(self.parts), 1)
+        kept = np.arange(count * d) if self.kept is None else np.array(self.kept)
+        ends = np.searchsorted(kept, [i * d for i in range(count + 1)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     def row(self, example: Example) -> tuple[Matrix, tuple[str, ...]]:
         """The example's row (m,), NaN in absent blocks, and the names of the parts that are there, in schema order.
@@ -105,7 +119,8 @@ class Schema:
         there = counts > 0
         means = np.full_like(sums, np.nan)
         means[there] = sums[there] / counts[there, None]
-        return means.ravel(), tuple(p for p, t in zip(self.parts, there, strict=bool(self.parts)) if t)
+        row = means.ravel() if self.kept is None else means.ravel()[list(self.kept)]
+        return row, tuple(p for p, t in zip(self.parts, there, strict=bool(self.parts)) if t)
 
     def _sum(self, bag: Bag, example: Example) -> Matrix:
         if bag.x.shape[1] != len(self.features):

@@ -20,6 +20,7 @@ from phenolens.models.bags import Features, in_order
 from phenolens.models.columns import Matrix, Schema, TableModel
 from phenolens.models.contract import Probabilities
 from phenolens.models.harmonise import Combat
+from phenolens.models.stability import stable
 from phenolens.tasks._contract import Task
 
 Truth = npt.NDArray[np.intp]
@@ -30,7 +31,8 @@ class Reader:
     """From an example to a row without gaps, as learnt in training; what every fitted table model holds.
 
     fill (m,) are the medians of the training units, prior (k,) the shares of the classes as they were weighed,
-    `flagged` the parts that have a column saying they are absent, `subsets` how often training had each set of parts.
+    `flagged` the parts that have a column saying they are absent, `subsets` how often training had each set of parts,
+    `agreement` what the choice of stable features rests on (None where all are used).
     """
 
     settings: TableModel
@@ -40,6 +42,7 @@ class Reader:
     fill: Matrix
     prior: Matrix
     combat: Combat | None
+    agreement: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,6 +110,8 @@ class Reader:
             "subsets": dict(self.subsets),
             "flagged": list(self.flagged),
             "combat": None if self.combat is None else self.combat.config(),
+            "kept": None if self.schema.kept is None else list(self.schema.kept),
+            "stable": None if self.agreement is None else dict(self.agreement),
         }
 
     @classmethod
@@ -116,12 +121,17 @@ class Reader:
         """From what `weights()` and `config()` gave."""
         return cls(
             settings=settings,
-            schema=Schema(parts=tuple(config["parts"]), features=tuple(config["features"])),
+            schema=Schema(
+                parts=tuple(config["parts"]),
+                features=tuple(config["features"]),
+                kept=None if config["kept"] is None else tuple(config["kept"]),
+            ),
             subsets=config["subsets"],
             flagged=tuple(config["flagged"]),
             fill=weights["table.fill"],
             prior=weights["table.prior"],
             combat=None if config["combat"] is None else Combat.restore(weights, config["combat"]),
+            agreement=config["stable"],
         )
 
 
@@ -162,7 +172,7 @@ class Table:
 
 
 def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Table:
-    """Learn the columns, the filling and the harmonisation from training examples, and make their table.
+    """Learn the columns, which of them are stable, the filling and the harmonisation from training examples.
 
     Raises ModelError for a part that is in no training unit, an absent part where `missing` refuses it, or a covariate
     for ComBat that is the label.
@@ -174,7 +184,7 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
             todo="name another covariate, or leave combat out",
         )
     train = in_order(train)
-    schema = _schema(settings, train)
+    schema, agreement = _stable(settings, train)
     read = [(e, *schema.row(e)) for e in train]
     if settings.missing == "refuse":
         for example, _, there in read:
@@ -202,10 +212,17 @@ def fit_table(settings: TableModel, train: Sequence[Example], task: Task) -> Tab
         fill=np.nanmedian(x, axis=0),
         prior=share / share.sum(),
         combat=combat,
+        agreement=agreement,
     )
     flags = [[float(p not in there) for p in reader.flagged] for _, _, there in read]
     x = np.concatenate([np.where(np.isfinite(x), x, reader.fill), np.array(flags).reshape(len(x), -1)], axis=1)
     return Table(reader=reader, x=x, truth=truth, kept=tuple(kept), class_weights=weights)
+
+
+def _stable(settings: TableModel, train: Sequence[Example]) -> tuple[Schema, dict[str, Any] | None]:
+    """The columns, only the stable ones where that is asked, and what their choice rests on."""
+    schema = _schema(settings, train)
+    return (schema, None) if settings.stable is None else stable(schema, train, settings.stable)
 
 
 def _schema(settings: TableModel, train: Sequence[Example]) -> Schema:

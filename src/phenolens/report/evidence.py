@@ -9,16 +9,18 @@ import pandas as pd
 from phenolens.report import words
 from phenolens.report.names import Names
 from phenolens.report.record import Record
+from phenolens.report.tables import Cell, Table, label
 
 _FEATURES = 15
 
 
 def view(record: Record, names: Names) -> dict[str, Any]:
     """Tables by model; empty where the run wrote none."""
-    weights, falls = record.more.get("coefficients"), record.more.get("sequences")
+    weights, falls, sets = (record.more.get(name) for name in ("coefficients", "sequences", "subsets"))
     return {
         "coefficients": [] if weights is None else [_weights(m, t, record, names) for m, t in weights.groupby("model")],
         "sequences": [] if falls is None else [_falls(m, t) for m, t in falls.groupby("model")],
+        "subsets": [] if sets is None else [_subsets(str(m), t, names) for m, t in sets.groupby("model")],
     }
 
 
@@ -59,6 +61,28 @@ def _falls(model: str, table: pd.DataFrame) -> dict[str, Any]:
     ]
     adds = str(table["measure"].iloc[0]) == "contribution"
     return {"model": model, "rows": rows, "refused": int(table["refused"].max()), "adds": adds}
+
+
+def _subsets(model: str, table: pd.DataFrame, names: Names) -> Table:
+    """Every set of sequences with its figures; the smaller sets first."""
+    metrics = [m for m in ("macro_auc", "balanced_accuracy") if m in set(table["metric"])]
+    shown = Table(f"Every set of sequences: {model}", ["sequences", *map(words.metric, metrics), "patients", "refused"])
+    for subset, rows in table.groupby("subset", sort=False):
+        own = rows.set_index("metric")
+        cells = []
+        for metric in metrics:
+            row: Any = own.loc[metric]
+            if pd.isna(row["value"]):
+                cells.append(Cell("–", mark=shown.mark(names.text(str(row["note"])))))
+            else:
+                cells.append(Cell(words.number(row["value"]), words.limits(row["low"], row["high"])))
+        counts = [Cell(f"{int(own[c].max()):,}") for c in ("n_patients", "refused")]
+        shown.rows.append([label(str(subset).replace("+", " + ")), *cells, *counts])
+    shown.words = (
+        "Each set is shown alone to the models of the folds, on the test units that have all of it: a set with fewer "
+        "patients is of other patients, so compare neighbouring rows with care."
+    )
+    return shown
 
 
 def _signed(value: Any) -> str:

@@ -30,6 +30,7 @@ _EVIDENCE = {
     "segmentation": _FOUND,
     "readers": ("experiment", "scheme", "target", "model", "reader", "measure", "class", "note"),
     "subgroups": ("experiment", "scheme", "target", "model", "metric", "class", "column", "level", "method", "note"),
+    "subsets": ("model", "subset", "metric", "method", "note"),
 }
 _TEXTS = ("experiment", "scheme", "target", "model", "part", "patient", "unit", "unit_id", "site", "split_hash")
 _KEYS, _FOLLOWED = (*_TEXTS, "truth", *ALPHAS), (*_TEXTS, "group")
@@ -161,7 +162,8 @@ def read(folder: Path) -> Record:
         more={
             **({} if survival is None else {"survival": survival}),
             **({"cohort": _json(cohort, folder)} if cohort.exists() else {}),
-            **(_audit(audit, folder) if audit.exists() else {}),
+            **_of_these(audit, folder),
+            **_of_these(results / "robustness.json", folder),
             **{
                 name: _csv(path, folder, words)
                 for name, words in _EVIDENCE.items()
@@ -190,11 +192,13 @@ def _no_predictions() -> pd.DataFrame:
     return pd.DataFrame(columns=[*PREDICTION_KEYS, "site", "split_hash", "truth"])
 
 
-def _audit(path: Path, folder: Path) -> dict[str, Any]:
-    """The audit, where it is of these predictions."""
+def _of_these(path: Path, folder: Path) -> dict[str, Any]:
+    """What was measured after the run (the audit, the robustness) under its name, where it is of these predictions."""
+    if not path.exists():
+        return {}
     made = _json(path, folder)
     fresh = made.get("predictions") == fingerprint(folder / "results" / "predictions.csv")
-    return {"audit": made} if fresh else {}
+    return {path.stem: made} if fresh else {}
 
 
 def _json(path: Path, folder: Path) -> Any:

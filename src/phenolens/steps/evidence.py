@@ -45,7 +45,7 @@ def write_evidence(desk: Desk, fits: Sequence[Fit], predictions: Predicted, exam
         open_ = many and (adds or plugin.accepts_missing) and not getattr(plugin, "baseline", False)
         if not linear and not open_:
             continue
-        stored = _fold_models(desk, fits, model)
+        stored = fold_models(desk, fits, model)
         name = model.name.rpartition(":")[2]
         if linear:
             weights = [cast(Weighs, s.fitted).coefficients() for s in stored.values()]
@@ -63,7 +63,8 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _fold_models(desk: Desk, fits: Sequence[Fit], model: Choice) -> Mapping[tuple[int, int], Stored]:
+def fold_models(desk: Desk, fits: Sequence[Fit], model: Choice) -> Mapping[tuple[int, int], Stored]:
+    """(repeat, fold) -> the stored model of that fold of the main scheme."""
     main = desk.study.validation.scheme
     return {
         (f.split.repeat, f.split.fold): load_model(folder_of(desk, f), base=desk.study.folder)

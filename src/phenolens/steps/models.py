@@ -28,6 +28,7 @@ from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
 from phenolens.steps.states import States
 from phenolens.steps.subgroups import measure_subgroups, with_subgroups
+from phenolens.steps.tables import with_readings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def make_examples(
     asked = desk.study.task
     known = dict(zip(asked.outcome, ("time", "event"), strict=True)) if desk.study.survives else asked.target
     made, empty = examples(ready.units, parts, known)
-    made = with_batches(desk, ready, made)
+    made = with_readings(desk, ready, with_batches(desk, ready, made))
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
 
@@ -70,7 +71,14 @@ def with_batches(desk: Desk, ready: Ready, made: list[Example]) -> list[Example]
 
 def _content(example: Example, states: States) -> str:
     parts = [(p.name, states[p.image].features if p.present else None) for p in example.parts]
-    return key_of([parts, dict(example.targets), dict(example.covariates)])
+    content = [parts, dict(example.targets), dict(example.covariates)]
+    again = [[[_recipe(p) for p in r] for r in of] for of in (example.readings, *example.readings_elsewhere)]
+    return key_of([*content, again] if any(again) else content)
+
+
+def _recipe(part: Part) -> str | None:
+    bag = part.load()
+    return None if bag is None else bag.recipe
 
 
 def fit_models(

@@ -27,7 +27,8 @@ _UNUSED = {
 """Sections that a study of each kind does not use."""
 _SEALED = (
     *("splits.csv", "predictions.csv", "estimates.csv", "segmentation.csv", "images.csv", "quarantine.csv"),
-    *("findings.json", "cohort.json"),
+    *("findings.json", "cohort.json", "subgroups.csv", "readers.csv", "subsets.csv", "coefficients.csv"),
+    "sequences.csv",
 )
 """The results whose fingerprints the manifest holds, so that the report can tell an edited one."""
 NO_MAPS = "no maps are drawn where survival is predicted: they would explain a class; the coefficients say what weighs"
@@ -122,6 +123,12 @@ def procedure(desk: Desk, ready: Ready) -> str:
     return key_of([asked, ready.cohort.fingerprint] + ([] if source is None else [source.fit]))
 
 
+def labelled(ready: Ready) -> dict[str, int]:
+    """Class -> how many units of the tables have it, usable or not."""
+    counts = ready.units["truth"].value_counts()
+    return {c: int(counts.get(c, 0)) for c in ready.classes}
+
+
 def write_manifest(
     desk: Desk,
     ready: Ready,
@@ -132,7 +139,6 @@ def write_manifest(
 ) -> None:
     """results/manifest.json: what was run, on what, with what, and `more` that a task has to say."""
     study = desk.study
-    counts = ready.units["truth"].value_counts()
     write_json(
         desk.results / "manifest.json",
         {
@@ -144,7 +150,7 @@ def write_manifest(
             "target": study.task.target,
             "unit": study.task.unit,
             "classes": list(ready.classes),
-            "class_counts": {c: int(counts.get(c, 0)) for c in ready.classes},
+            "class_counts": labelled(ready),
             "sites": sorted(map(str, set(ready.cohort.patients["site"]))),
             "flow": steps,
             "encoder": context.get("encoder"),

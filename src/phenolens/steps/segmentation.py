@@ -29,7 +29,7 @@ from phenolens.steps.states import ImageState, States
 MASKS, TABLE = "masks", "segmentation.csv"
 FEW_FOUND = 0.5
 """Dice below which a mask is named as not found in the findings."""
-_OTHERS = ("predictions.csv", "coefficients.csv", "sequences.csv", "audit.json")
+_OTHERS = ("predictions.csv", "coefficients.csv", "sequences.csv", "audit.json", "robustness.json")
 """Results of other tasks, which a study that was changed may have left."""
 
 

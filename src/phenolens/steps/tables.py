@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from phenolens.core.errors import FeatureError
 from phenolens.core.store import key_of
-from phenolens.core.types import Part
+from phenolens.core.types import Example, Part
+from phenolens.features.readings import read_readings
 from phenolens.features.table import FeatureTable, read_feature_table
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.states import ImageState, States
@@ -73,3 +75,13 @@ def read(desk: Desk, ready: Ready) -> FeatureTable:
         ignore=tuple(params.get("ignore", ())),
         drop_incomplete_columns=bool(params.get("drop_incomplete_columns", False)),
     )
+
+
+def with_readings(desk: Desk, ready: Ready, made: Sequence[Example]) -> list[Example]:
+    """Examples with the repeated readings of their unit and those of people outside the cohort, where there are any."""
+    path = desk.study.features.repeated
+    if path is None:
+        return list(made)
+    names = read(desk, ready).names
+    found = read_readings(desk.study.path(path), ready.units, names, unit=desk.study.task.unit)
+    return [replace(e, readings=found.own.get(e.unit_id, ()), readings_elsewhere=found.elsewhere) for e in made]
