@@ -25,7 +25,7 @@ from phenolens.study import Study
 ROOT = Path(__file__).parents[1]
 GUIDES = (
     *("docs/scans.md", "docs/models.md", "docs/radiomics.md", "docs/segmentation.md", "docs/survival.md"),
-    "docs/evidence.md",
+    *("docs/evidence.md", "docs/honesty.md"),
 )
 PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md", *GUIDES)
 BASE: dict[str, Any] = {

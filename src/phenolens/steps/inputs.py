@@ -9,6 +9,7 @@ from phenolens.cohort.sample_size import advice
 from phenolens.cohort.scans import at_timepoint
 from phenolens.cohort.telling import repeated, telling
 from phenolens.cohort.timing import Timing, late
+from phenolens.core.inflation import inflates
 from phenolens.core.types import Finding
 from phenolens.features.table import FeatureTable
 from phenolens.steps.desk import Desk, Ready
@@ -16,7 +17,7 @@ from phenolens.steps.desk import Desk, Ready
 
 def input_findings(desk: Desk, ready: Ready, table: FeatureTable | None) -> list[Finding]:
     """Findings on when inputs were known and, where the features are a table, on its columns and rows."""
-    found: list[Finding] = []
+    found = made_elsewhere(desk)
     names: set[str] = {str(c.params["combat"]) for c in desk.study.model_choices() if c.params.get("combat")}
     if table is not None:
         names |= {name for own in table.names.values() for name in own}
@@ -32,6 +33,21 @@ def input_findings(desk: Desk, ready: Ready, table: FeatureTable | None) -> list
     images = at_timepoint(ready.cohort.images, desk.tables) if table is None else ready.cohort.images.iloc[:0]
     tables = {"table": desk.study.patients.name, "images_table": desk.study.images.name}
     return found + late(ready.cohort.patients, images, timing, names, **tables)
+
+
+def made_elsewhere(desk: Desk) -> list[Finding]:
+    """What nobody can see of features that phenolens did not make."""
+    asked = desk.study.features
+    place = asked.table or asked.folder
+    if place is None:
+        return []
+    what = (
+        f"features were made elsewhere ({place.name}): whether they were chosen, scaled or harmonised over all "
+        "patients, test patients included, cannot be seen here"
+    )
+    todo = "say in statements how they were made, or give all features that were measured; a reduced set is no evidence"
+    said = inflates("fitted-outside")
+    return [Finding(rule="features-elsewhere", severity="note", what=what, todo=todo, where="features", inflates=said)]
 
 
 def _of_table(desk: Desk, ready: Ready, table: FeatureTable) -> list[Finding]:

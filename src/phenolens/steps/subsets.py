@@ -29,8 +29,9 @@ COLUMNS = ("model", "subset", "sequences", "metric", "value", "low", "high", "me
 def write_subsets(desk: Desk, fits: Sequence[Fit], predictions: Predicted, examples: Sequence[Example]) -> None:
     """results/subsets.csv: one row a model, set of sequences and metric, with its interval, in the main scheme.
 
-    A set is measured on the units that have all of it; a unit that the model refuses is counted. Only of classes, and of
-    models that accept missing parts, in studies of several named parts; a file of an earlier run that is not due is removed.
+    A set is measured on the units that have all of it; a unit that the model refuses is counted. Only of classes, and
+    of models that accept missing parts, in studies of several named parts; a file of an earlier run that is not due is
+    removed.
     """
     path = desk.results / "subsets.csv"
     names = sorted({p.name for e in examples for p in e.parts})
