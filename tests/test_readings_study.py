@@ -38,6 +38,7 @@ def write(folder: Path, **readings: object) -> Path:
         "features": {"table": "features.csv", "repeated": "readings.csv"},
         "task": {"target": "kind"},
         "models": [{"logistic": {"stable": 0.75}}],
+        "sign_offs": {"column-tells-target": "a planted signal, as strong on purpose"},
         "validation": {"folds": 3},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))

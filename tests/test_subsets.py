@@ -27,7 +27,7 @@ def write(folder: Path, patients: int = 90) -> Path:
     for sequence in SEQUENCES:
         x = rng.normal(size=(patients, 3))
         if sequence == "DWI":
-            x[:, 0] += np.where(label == "b", 2.0, 0.0)
+            x[:, 0] += np.where(label == "b", 1.7, 0.0)
         here = (rng.random(patients) >= 0.2) | (np.arange(patients) < 4)
         table = pd.DataFrame(x, columns=["f0", "f1", "f2"]).assign(patient=names, sequence=sequence)
         rows.append(table[here])
@@ -73,7 +73,7 @@ def test_a_set_is_measured_on_the_patients_who_have_it_and_shows_what_it_carries
     for subset, row in rows.iterrows():
         have = set.intersection(*(there[s] for s in str(subset).split("+")))
         assert row["n_patients"] + row["refused"] == len(have)
-    assert rows.loc["DWI", "value"] > 0.85
+    assert rows.loc["DWI", "value"] > 0.8
     assert rows.loc["T1+T2", "value"] < 0.7
 
 

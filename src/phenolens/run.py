@@ -68,7 +68,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
 
     room = rooms.room_of(desk)
     states = room.prepare_images(desk, whole)
-    copies = duplicates.near_copies(states)
+    copies = signed(duplicates.near_copies(states), desk.study.sign_offs)
     cohorts.refuse(copies)
     if new_splits:
         cohorts.archive(desk.results)

@@ -6,6 +6,8 @@ The cohorts of the acceptance test are slow: pytest -m slow tests/audit/test_dup
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +34,7 @@ from phenolens.scans.look import look
 from phenolens.scans.mask import read_roi
 from phenolens.scans.sampling import InMemory, sample
 from phenolens.slides.look import look as slide_look
-from phenolens.steps.duplicates import FILE, STOP, Seen, alike, groups_of, told_of
+from phenolens.steps.duplicates import FILE, RULE, STOP, Seen, alike, groups_of, told_of
 from phenolens.synth.cohort import design_for, make
 
 FRAME = Frame(shape=(10, 10), spacing=(0.5, 0.5), origin=(0.0, 0.0), unit="um")
@@ -143,6 +145,17 @@ def test_a_run_stops_at_a_patient_who_is_there_twice_and_names_both(doubled: Pat
         run_study(doubled, workers=0, progress=QUIET)
     assert "X000" in stopped.value.found
     assert not (doubled / "results" / "splits.csv").exists()
+
+
+def test_a_signed_likeness_is_a_warning_that_stays_and_the_run_goes_on(doubled: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(doubled, tmp_path / "copy"))
+    reason = "looked at both slides side by side: two people"
+    with (copy / "study.yaml").open("a") as file:
+        file.write(f"\nsign_offs: {{near-duplicate-patients: '{reason}'}}\n")
+    run_study(copy, workers=0, until="splits", progress=QUIET)
+    (found,) = [f for f in json.loads((copy / "results" / "findings.json").read_text()) if f["rule"] == RULE]
+    assert found["severity"] == "warning"
+    assert found["signed_off"] == reason
 
 
 def _truth_and_found(folder: Path, names: dict[str, str], least: float) -> tuple[float, float, int]:

@@ -22,6 +22,7 @@ from phenolens.core.errors import ModelError, StudyError
 from phenolens.core.predictions import Predictions
 from phenolens.core.progress import Progress
 from phenolens.core.registry import METRICS, Choice
+from phenolens.core.signoff import signed
 from phenolens.core.store import fingerprint, key_of, study_lock, write_json
 from phenolens.core.types import Example, Finding, Split
 from phenolens.evaluate.metric import floor_of
@@ -75,7 +76,8 @@ def audit_study(
         splits = split.read(desk.results / "splits.csv")
         tests = _models(desk, ready, examples, splits, permutations or study.audit.permutations, refit_all)
         images = looks_of(desk.results / "images.csv")
-        copies = near_duplicates(images, examples, splits, recurring=study.reads in ("scan", "table"))
+        found = near_duplicates(images, examples, splits, recurring=study.reads in ("scan", "table"))
+        copies = signed(found, study.sign_offs)
         judged, sites = _battery(desk, ready, examples, splits, tests)
         content = {
             "permutation": tests,

@@ -10,7 +10,10 @@ from phenolens.core.errors import nearest
 from phenolens.core.types import Finding
 
 SIGNABLE: Mapping[str, str] = MappingProxyType(
-    {"column-tells-target": "a single measurement can be that good, and only the author knows how it came about"}
+    {
+        "column-tells-target": "a single measurement can be that good, and only the author knows how it came about",
+        "near-duplicate-patients": "pictures can look alike without being copies, and only a person can look at them",
+    }
 )
 """Rules whose error a sign-off turns into a warning, with why. Every other error stands: it would make a result false,
 whatever the reason."""
