@@ -76,8 +76,8 @@ def audit_study(
         splits = split.read(desk.results / "splits.csv")
         tests = _models(desk, ready, examples, splits, permutations or study.audit.permutations, refit_all)
         images = looks_of(desk.results / "images.csv")
-        found = near_duplicates(images, examples, splits, recurring=study.reads in ("scan", "table"))
-        copies = signed(found, study.sign_offs)
+        recurring = study.reads in ("scan", "table")
+        copies = signed(near_duplicates(images, examples, splits, recurring=recurring), study.sign_offs)
         judged, sites = _battery(desk, ready, examples, splits, tests)
         content = {
             "permutation": tests,
