@@ -11,6 +11,7 @@ import pandas as pd
 
 from phenolens.core.errors import LeakError, ModelError, PhenolensError
 from phenolens.core.progress import Progress
+from phenolens.core.signoff import signed
 from phenolens.core.store import canonical, study_lock
 from phenolens.core.types import Example, Finding, Split
 from phenolens.evaluate.folds import EXTERNAL
@@ -19,12 +20,14 @@ from phenolens.models.fit import prediction_rows
 from phenolens.models.predict import Stored, load_model
 from phenolens.sections import SEGMENTATION
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import models, records, rooms
+from phenolens.steps import duplicates, models, records, rooms
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready, write_csv
 from phenolens.steps.stored_setting import study_folder
 from phenolens.study import Study
 
+_OF_DEVELOPMENT = ("sample-size", "features-elsewhere")
+"""Findings about making a model, of which nothing is made here."""
 _SECTIONS = ("region", "tiles", "scan", "quality")
 
 
@@ -99,6 +102,8 @@ def _validate(desk: Desk, stored: Stored, model: Path) -> list[str]:
     _refuse_encoder(desk, stored)
     room = rooms.room_of(desk)
     states = room.prepare_images(desk, ready)
+    copies = signed(duplicates.told_of_cohort(states, model), desk.study.sign_offs)
+    cohorts.refuse(copies)
     sources = room.extract_features(desk, ready, states)
     records.write_images(desk, states)
     examples, _, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
@@ -106,7 +111,8 @@ def _validate(desk: Desk, stored: Stored, model: Path) -> list[str]:
     write_csv(desk.results / "predictions.csv", told.rows)
     predictions = models.predictions_of(desk, ready, told.rows)
     models.measure(desk, predictions)
-    findings = [*ready.findings, *_refused(told.refused)]
+    known = [f for f in ready.findings if f.rule not in _OF_DEVELOPMENT]
+    findings = [*known, *copies, *_refused(told.refused)]
     records.write_findings(desk, findings)
     flow = records.flow(ready, states, [*empty, *told.refused], len(told.rows))
     context = context_of(desk, ready)

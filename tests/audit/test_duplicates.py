@@ -34,7 +34,9 @@ from phenolens.scans.look import look
 from phenolens.scans.mask import read_roi
 from phenolens.scans.sampling import InMemory, sample
 from phenolens.slides.look import look as slide_look
-from phenolens.steps.duplicates import FILE, RULE, STOP, Seen, alike, groups_of, told_of
+from phenolens.slides.prepare import SlideJob
+from phenolens.steps.duplicates import FILE, RULE, STOP, Seen, alike, groups_of, told_of, told_of_cohort
+from phenolens.steps.states import ImageState
 from phenolens.synth.cohort import design_for, make
 
 FRAME = Frame(shape=(10, 10), spacing=(0.5, 0.5), origin=(0.0, 0.0), unit="um")
@@ -128,6 +130,19 @@ def test_a_model_knows_its_training_images_under_any_name(tmp_path: Path) -> Non
     assert "trained on a patient 'P002'" in by_id
     assert told_of(tmp_path, stored, replace(seen(1, seed=5)[0], patient="new")) == []
     assert told_of(tmp_path / "elsewhere", stored, replace(told[3], patient="new")) == []
+
+
+def test_an_external_cohort_with_a_training_image_under_a_new_id_is_an_error_that_names_both(tmp_path: Path) -> None:
+    told = seen(3, copies=1)
+    write_json(tmp_path / FILE, [asdict(s) for s in told[:3]])
+    new = replace(told[3], patient="E1", image="E1-A")
+    job = SlideJob(patient="E1", image="E1-A", path="", annotation=None, mpp=None)
+    state = ImageState(job=job, site="away", facts={"look": new.look, "sequence": new.kind})
+    (found,) = told_of_cohort({"E1-A": state}, tmp_path)
+    assert found.severity == "error"
+    assert {"P000", "E1"} <= set(found.who)
+    assert "no external evidence" in found.what
+    assert told_of_cohort({"E1-A": state}, tmp_path / "elsewhere") == []
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from phenolens.core.registry import MODELS
 from phenolens.core.store import write_text
 from phenolens.evaluate.curves import CONFUSION_NOTE, ROC_NOTE
-from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
+from phenolens.evaluate.folds import EXTERNAL, HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
 from phenolens.report import (
     audit,
@@ -85,6 +85,7 @@ def content(record: Record, names: naming.Names) -> dict[str, Any]:
         "version": str(record.manifest.get("versions", {}).get("phenolens", "")),
         "pseudonyms": names.hidden,
         "unit": record.unit,
+        "external": record.main == EXTERNAL,
         "n": story.counts(record),
         "answer": story.answer(record, names),
         "caveats": story.caveats(record, names),

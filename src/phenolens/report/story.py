@@ -49,13 +49,13 @@ def answer(record: Record, names: Names) -> list[str]:
     first = (
         f"The {target} ({classes}) was predicted from {words.count(n['images'], 'image')} of "
         f"{words.count(n['patients'], 'patient')} from {where}{of}, with {models}. "
-        f"The models were tested by {words.scheme(record.main, study['validation'])}"
     )
-    first += (
-        "."
-        if record.main in (HOLDOUT, EXTERNAL)
-        else ": every prediction counted here is of a patient the model never saw."
-    )
+    if record.main == EXTERNAL:
+        first += "It was made elsewhere and is used as it is: nothing was fitted on these patients."
+    else:
+        first += f"The models were tested by {words.scheme(record.main, study['validation'])}"
+        alone = record.main == HOLDOUT
+        first += "." if alone else ": every prediction counted here is of a patient the model never saw."
     return [first, *_results(record, names)]
 
 
@@ -191,7 +191,7 @@ def caveats(record: Record, names: Names) -> list[dict[str, str]]:
         said.append(
             ("note", "Sites were not left out: the models have seen patients of every site they were tested on.")
         )
-    if n["patients"] < SMALL:
+    if n["patients"] < SMALL and record.main != EXTERNAL:
         text = f"A small study ({words.count(n['patients'], 'patient')}): intervals made from cross-validation cover "
         text += "less than their nominal 95%, and look narrower than they are where a value is close to its limit."
         said.append(("note", text))

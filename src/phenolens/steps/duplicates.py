@@ -143,6 +143,14 @@ def told_of(model: Path, stored: Stored, new: Seen) -> list[str]:
     return said
 
 
+def told_of_cohort(states: States, model: Path) -> list[Finding]:
+    """An error where images of an external cohort look like images the model was trained on, or like one another."""
+    pairs = [copy for new in seen_in(states) for copy in trained_on(model, new)[:1]]
+    end = ", and the first of each pair trained the model: this is no external evidence"
+    own = [finding(pairs, "error", end)] if pairs else []
+    return [*own, *near_copies(states)]
+
+
 def trained_on(model: Path, new: Seen) -> list[Copy]:
     """The training images of a published model that a new image is a near copy of, the most similar first.
 
