@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from phenolens import cli
-from phenolens.core.errors import CohortError
+from phenolens.core.errors import CohortError, SplitError
 from phenolens.run import run_study
 from tests.scans.dicom_files import frame, values, write_series
 from tests.small_scans import write_scan_study, write_scans
@@ -218,6 +218,18 @@ def test_one_changed_byte_of_a_label_gives_a_new_study_id_and_a_rerun_the_same(t
     assert identity(new_splits=True)[0] != first[0]
     (folder / "patients.csv").write_bytes(text)
     assert identity(new_splits=True) == first
+
+
+def test_splits_that_were_edited_after_they_were_frozen_stop_the_next_run(tmp_path: Path) -> None:
+    folder = write_table_study(tmp_path)
+    run_study(folder, workers=0, progress=QUIET)
+    path = folder / "results" / "splits.csv"
+    table = pd.read_csv(path)
+    mine = table[(table["fold"] == 0) & (table["part"] == "train")].index[:1]
+    table.loc[mine, "part"] = "tune"
+    table.to_csv(path, index=False)
+    with pytest.raises(SplitError, match="edited since it was frozen"):
+        run_study(folder, workers=0, progress=QUIET)
 
 
 def test_combat_by_the_label_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:

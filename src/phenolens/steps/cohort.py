@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from phenolens.core.errors import CohortError, SplitError
 from phenolens.core.predictions import STRATA
 from phenolens.core.registry import MODELS
 from phenolens.core.signoff import signed
-from phenolens.core.store import canonical, write_json
+from phenolens.core.store import canonical, key_of, write_json
 from phenolens.core.types import Cohort, Finding, Split
 from phenolens.steps import identity, inputs, subgroups
 from phenolens.steps import tables as tables_step
@@ -148,15 +148,39 @@ def freeze_splits(desk: Desk, ready: Ready, usable: frozenset[str], *, extend: b
         )
     path, record = desk.results / "splits.csv", desk.results / "cohort.json"
     if path.exists() and record.exists():
-        inside, splits = _still_valid(desk, ready, usable, json.loads(record.read_text("utf-8")), extend=extend)
+        before = json.loads(record.read_text("utf-8"))
+        inside, splits = _still_valid(desk, ready, usable, before, extend=extend)
+        _expect(record, before, splits)
     else:
         inside = ready if desk.study.validation.scheme == "file" else only(ready, usable)
-        splits = draw_splits(desk, inside)
+        splits = _draw_after_quarantine(desk, ready, inside)
     desk.reopen()
     split.write(path, splits)
     known = {"cohort": table.snapshot(ready.cohort), "validation": _asked(desk), "usable": sorted(usable)}
-    write_json(record, known)
+    write_json(record, {**known, "splits": [_frozen(splits)]})
     return inside, splits
+
+
+def _frozen(splits: Sequence[Split]) -> str:
+    """What tells one set of splits from another."""
+    return key_of([s.hash for s in splits])
+
+
+def _expect(record: Path, before: dict[str, Any], splits: Sequence[Split]) -> None:
+    """Note splits that are about to replace the frozen ones, so that a run killed between the two files goes on."""
+    known = list(before.get("splits", ()))
+    if known and _frozen(splits) not in known:
+        write_json(record, {**before, "splits": [*known, _frozen(splits)]})
+
+
+def _refuse_edited(desk: Desk, known: dict[str, Any], splits: Sequence[Split]) -> None:
+    if known.get("splits") and _frozen(splits) not in known["splits"]:
+        raise SplitError(
+            "a splits.csv that was edited since it was frozen",
+            expected="the splits as phenolens made them; results would not be those of the procedure",
+            todo="put the file back, give your own splits as validation.scheme: file, or run with --new-splits",
+            where=str(desk.results / "splits.csv"),
+        )
 
 
 def _asked(desk: Desk) -> dict[str, Any]:
@@ -189,6 +213,7 @@ def _still_valid(
             where=str(desk.study.folder),
         )
     splits = split.read(desk.results / "splits.csv")
+    _refuse_edited(desk, known, splits)
     members = frozenset().union(*(s.train | s.tune | s.test for s in splits))
     inside = only(ready, members | usable)
     came = usable & set(known["cohort"]["patients"]) - members - set(known["usable"])
