@@ -26,6 +26,7 @@ from phenolens.core.look import look_of, vectors_of
 from phenolens.core.progress import Progress
 from phenolens.core.store import write_json
 from phenolens.core.types import Bag, Example, Frame, Loaded, Part, Split
+from phenolens.demo import make_demo
 from phenolens.models.predict import Stored
 from phenolens.run import run_study
 from phenolens.scans.geometry import roi_of
@@ -232,7 +233,7 @@ def test_of_real_scans_copies_are_found_and_no_two_patients_are_called_one(place
         pairs = [vectors_of([a.look, b.look]) for a, b in zip(told, again, strict=True)]
         share = np.mean([float(a @ b) >= least for a, b in pairs])
         print(f"\n{place}, looks at {least}: {share:.1%} of {len(told)} copies, {len(false)} false pairs")  # noqa: T201
-        assert share >= 0.95
+        assert share >= (0.95 if least == LOOKS else 0.85)
         assert not false
 
 
@@ -253,7 +254,17 @@ def test_of_a_fifth_of_the_patients_copied_nearly_all_are_found_and_no_other_pai
     for least in (STOP, LOOKS):
         share, wrong, pairs = _truth_and_found(tmp_path, names, least)
         print(f"\n{kind}, looks at {least}: {share:.1%} of copies found, {wrong:.3%} of {pairs} other pairs")  # noqa: T201
-        assert share >= 0.95
+        assert share >= (0.95 if least == LOOKS else 0.85)
         assert wrong <= 0.01
     with pytest.raises(CohortError, match="near copies"):
         run_study(tmp_path, workers=0, progress=QUIET)
+
+
+@pytest.mark.slow
+def test_patients_of_one_anatomy_are_not_called_copies(tmp_path: Path) -> None:
+    """60 CTs that share one synthetic abdomen and differ in the lesion and in noise: the nearest pair is at 0.903."""
+    folder = make_demo("gist-ct", tmp_path / "gist", patients=None, signal=1.0, seed=None, workers=0, progress=QUIET)
+    assert not run_study(folder, workers=0, until="splits", progress=QUIET).finished
+    told = looks_of(folder / "results" / "images.csv")
+    assert len(told) == 60
+    assert not alike(told, LOOKS)

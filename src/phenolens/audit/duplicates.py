@@ -18,7 +18,7 @@ from phenolens.core.look import Vectors, close_pairs, vectors_of
 from phenolens.core.types import Bag, Example, Finding, Split
 from phenolens.steps.duplicates import Copy, Seen, alike, finding, groups_of
 
-LOOKS = 0.87
+LOOKS = 0.905
 """Similarity of looks above which two images are near copies; figures in docs/honesty.md."""
 FEATURES = 0.98
 """Cosine of pooled, ranked features above which two images are near copies; figures in docs/honesty.md."""
