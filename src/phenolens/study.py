@@ -339,9 +339,10 @@ def _wrong_plugins(study: Study) -> list[Fault]:
             makes = made.makes
     for place, choice in choices:
         if choice.kind == "model" and not faults and choice.create().reads not in (makes, "any"):
-            reads = choice.create().reads
+            reads = choice.create().reads.removesuffix("s")
             todo = f"choose an encoder that makes {reads}s, or another model; see phenolens list"
-            faults.append((place, f"model '{choice.name}', which reads {reads}s", f"a model that reads {makes}s", todo))
+            made = makes.removesuffix("s")
+            faults.append((place, f"model '{choice.name}', which reads {reads}s", f"a model that reads {made}s", todo))
     if study.task.kind not in TASKS.names():
         todo = f"correct it{nearest(study.task.kind, TASKS.names())}"
         faults.append((("task", "kind"), f"task '{study.task.kind}'", f"one of {', '.join(TASKS.names())}", todo))

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from phenolens.core.tileset import TileSet
 from phenolens.core.types import Bag, Example, Frame, Volume
 from phenolens.models.baselines import holds_volume, log_volume
+from phenolens.models.look import colours
 
 Matrix = npt.NDArray[np.float64]
-_Held = Mapping[str, Bag | Volume]
+_Held = Mapping[str, Bag | Volume | TileSet]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,9 @@ def _sizes(held: _Held) -> dict[str, float]:
     bags = [h for h in held.values() if isinstance(h, Bag)]
     masks = [h.mask for h in held.values() if isinstance(h, Volume) and h.mask is not None]
     found = {}
-    if bags:
-        found["number of tiles or regions (log)"] = float(np.log(max(sum(len(b.x) for b in bags), 1)))
+    tiles = [len(b.x) for b in bags] + [len(h) for h in held.values() if isinstance(h, TileSet)]
+    if tiles:
+        found["number of tiles or regions (log)"] = float(np.log(max(sum(tiles), 1)))
     if bags and all(map(holds_volume, bags)):
         found["volume of the region (log)"] = float(np.mean([log_volume(b)[0] for b in bags]))
     if masks:
@@ -83,13 +86,15 @@ def _means(held: _Held) -> dict[str, tuple[Matrix, int]]:
     """Part name -> mean features over the instances of all its images, and how many there are."""
     found: dict[str, tuple[Matrix, int]] = {}
     for key, bag in held.items():
-        if isinstance(bag, Volume) or not len(bag.x):
+        if isinstance(bag, Volume):
             continue
-        name, own = key.partition("\n")[0], bag.x.mean(0, dtype=np.float64)
+        summed, n = colours(bag) if isinstance(bag, TileSet) else (bag.x.sum(0, dtype=np.float64), len(bag.x))
+        if not n:
+            continue
+        name, own = key.partition("\n")[0], summed / n
         mean, count = found.get(name, (np.zeros_like(own), 0))
-        total = count + len(bag.x)
         if len(mean) == len(own):
-            found[name] = (mean + (own - mean) * len(bag.x) / total, total)
+            found[name] = (mean + (own - mean) * n / (count + n), count + n)
     return found
 
 

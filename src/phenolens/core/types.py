@@ -19,6 +19,8 @@ from phenolens.core.errors import CohortError, FeatureError, LeakError, ModelErr
 if TYPE_CHECKING:
     import pandas as pd
 
+    from phenolens.core.tileset import TileSet
+
 FloatArray = npt.NDArray[np.float32]
 """Shape (n, d), (n,) or as said where it is used."""
 Rgb = npt.NDArray[np.uint8]
@@ -170,6 +172,12 @@ class VolumeSource(Protocol):
     def load(self) -> Volume: ...
 
 
+class TileSource(Protocol):
+    """Where a set of tiles is read from when it is needed."""
+
+    def load(self) -> TileSet: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A bag that is already in memory, as a source."""
@@ -196,33 +204,42 @@ class Part:
 
     name: str
     image: str
-    source: BagSource | VolumeSource | None
+    source: BagSource | VolumeSource | TileSource | None
 
     @property
     def present(self) -> bool:
         return self.source is not None
 
     def load(self) -> Bag | None:
-        """The bag, or None when the image is absent. Raises ModelError where the part is a volume."""
+        """The bag, or None when the image is absent. Raises ModelError where the part holds something else."""
         held = None if self.source is None else self.source.load()
-        if isinstance(held, Volume):
-            raise ModelError(
-                f"a volume in part {self.name!r}, image {self.image!r}",
-                expected="a bag of features",
-                todo="choose a model that reads volumes, or an encoder that makes bags; see phenolens list",
-            )
-        return held
+        if held is None or isinstance(held, Bag):
+            return held
+        raise self._unlike(held, "a bag of features")
 
     def volume(self) -> Volume | None:
-        """The volume, or None when the image is absent. Raises ModelError where the part is a bag."""
+        """The volume, or None when the image is absent. Raises ModelError where the part holds something else."""
         held = None if self.source is None else self.source.load()
-        if isinstance(held, Bag):
-            raise ModelError(
-                f"a bag of features in part {self.name!r}, image {self.image!r}",
-                expected="a volume",
-                todo="choose the encoder 'volume', or a model that reads bags; see phenolens list",
-            )
-        return held
+        if held is None or isinstance(held, Volume):
+            return held
+        raise self._unlike(held, "a volume")
+
+    def tiles(self) -> TileSet | None:
+        """The tiles, or None when the image is absent. Raises ModelError where the part holds something else."""
+        from phenolens.core.tileset import TileSet
+
+        held = None if self.source is None else self.source.load()
+        if held is None or isinstance(held, TileSet):
+            return held
+        raise self._unlike(held, "a set of tiles")
+
+    def _unlike(self, held: object, expected: str) -> ModelError:
+        found = {"Bag": "a bag of features", "Volume": "a volume", "TileSet": "a set of tiles"}[type(held).__name__]
+        return ModelError(
+            f"{found} in part {self.name!r}, image {self.image!r}",
+            expected=expected,
+            todo="choose an encoder and a model that go together; see phenolens list",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,8 +62,9 @@ def payload_of(chunk: Chunk) -> tuple[Rgb, float]:
     return tiles if chunk.disturb is None else chunk.disturb.apply(tiles, chunk.xy, chunk.mpp), chunk.mpp
 
 
-Encoded = FloatArray | PhenolensError
-"""Features of a chunk, or the fault for which the encoder itself cannot be loaded: that ends the run, not a slide."""
+Encoded = FloatArray | list[bytes] | PhenolensError
+"""Features of a chunk, or its pictures where the encoder makes tiles; or the fault for which the encoder itself cannot
+be loaded, which ends the run and not a slide."""
 
 
 @dataclass(frozen=True)

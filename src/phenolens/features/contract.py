@@ -16,8 +16,9 @@ from typing import Literal, Protocol
 
 from phenolens.core.types import FloatArray, Rgb
 
-Encode = Callable[[Rgb, float], FloatArray]
-"""Tiles (n, s, s, 3) uint8 and their micrometres per pixel to features (n, d) float32."""
+Encode = Callable[[Rgb, float], FloatArray | list[bytes]]
+"""Tiles (n, s, s, 3) uint8 and their micrometres per pixel to features (n, d) float32; of an encoder whose `makes` is
+"tiles" to one picture a tile, as JPEG or PNG."""
 
 
 class Encoder(Protocol):

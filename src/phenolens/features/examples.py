@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from phenolens.core.types import BagSource, Example, Part
+from phenolens.core.types import BagSource, Example, Part, TileSource
 
 
 def examples(
@@ -39,8 +39,8 @@ def examples(
     return made, without
 
 
-def slide_parts(units: pd.DataFrame, bags: Mapping[str, BagSource]) -> dict[str, list[Part]]:
-    """The parts of each unit of slides: its images that have a bag, in the order given, each named by its id.
+def slide_parts(units: pd.DataFrame, bags: Mapping[str, BagSource | TileSource]) -> dict[str, list[Part]]:
+    """The parts of each unit of slides: its images that have a bag, or tiles, in the order given, each named by its id.
 
     units has the columns unit_id and images (the unit's image ids). An image that went to quarantine makes no part.
     """

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,11 @@ from phenolens.core.errors import FeatureError, PhenolensError
 from phenolens.core.progress import Progress, Step
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, canonical, key_of
-from phenolens.core.types import Bag, FloatArray
-from phenolens.features import bagfile
+from phenolens.core.types import Bag, BagSource, FloatArray, TileSource
+from phenolens.features import bagfile, tilefile
 from phenolens.features._chunks import Chunk, Encoded, Maker, ReadAndEncode, close, payload_of
 from phenolens.features.bagfile import BagFile
+from phenolens.features.tilefile import Spool, TileFile
 from phenolens.slides.disturb import Disturbance
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared
 
@@ -74,6 +75,12 @@ def _upstream(identity: Mapping[str, Any], job: ExtractJob) -> dict[str, Any]:
 def bag_file(store: Store, key: str) -> BagFile:
     """The stored features of a key, as a bag source."""
     return BagFile(store.path("features", key, ".h5"))
+
+
+def stored_slide(store: Store, key: str, encoder: Choice) -> BagSource | TileSource:
+    """The stored features of a key, or its tiles where the encoder makes tiles."""
+    made = bag_file(store, key)
+    return TileFile(made.path) if encoder.create().makes == "tiles" else made
 
 
 def extract(
@@ -160,30 +167,37 @@ class _Work:
 
     def finished(self, outcomes: Iterator[Outcome[Chunk, Encoded]], step: Step) -> Iterator[Outcome[ExtractJob, str]]:
         """One outcome a job, as soon as its last chunk or its first fault is there."""
-        parts: list[FloatArray] = []
+        parts = self._gathering()
         told: set[int] = set()
-        for outcome in outcomes:
-            turn = outcome.item.turn
-            job = self.jobs[turn]
-            step.advance(len(outcome.item.xy))
-            if isinstance(outcome.result, PhenolensError):
-                raise outcome.result
-            if turn in told:
-                continue
-            error = outcome.error or self.failed.get(turn)
-            if error is None:
-                parts.append(cast(FloatArray, outcome.result))
-                if sum(len(p) for p in parts) < len(job.rows):
+        try:
+            for outcome in outcomes:
+                turn = outcome.item.turn
+                job = self.jobs[turn]
+                step.advance(len(outcome.item.xy))
+                if isinstance(outcome.result, PhenolensError):
+                    raise outcome.result
+                if turn in told:
                     continue
-                error = self._write(turn, parts)
-            parts = []
-            told.add(turn)
-            self.open.pop(turn, None)
-            if error is not None:
-                self.failed[turn] = error
-            yield Outcome(job, None if error else self.keys[turn], error)
+                error = outcome.error or self.failed.get(turn)
+                if error is None:
+                    parts.add(outcome.result)
+                    if len(parts) < len(job.rows):
+                        continue
+                    error = self._write(turn, parts)
+                parts.close()
+                parts = self._gathering()
+                told.add(turn)
+                self.open.pop(turn, None)
+                if error is not None:
+                    self.failed[turn] = error
+                yield Outcome(job, None if error else self.keys[turn], error)
+        finally:
+            parts.close()
 
-    def _write(self, turn: int, parts: list[FloatArray]) -> PhenolensError | None:
+    def _gathering(self) -> Any:
+        return Spool() if self.encoder.create().makes == "tiles" else _Rows()
+
+    def _write(self, turn: int, parts: Any) -> PhenolensError | None:
         """Store the features of one job; an error of the features themselves is the job's outcome."""
         job, key, prepared = self.jobs[turn], self.keys[turn], self.open[turn]
         made = self.encoder.create()
@@ -203,12 +217,34 @@ class _Work:
         }
         provenance = {**_upstream(self.identity, job), "tiles": len(job.rows), "notes": list(notes), **numerics}
         try:
-            bag = _bag(prepared, job, np.concatenate(parts), made.names, key)
             with self.store.write("features", key, ".h5", provenance) as part:
-                bagfile.write(part, bag, told)
+                if isinstance(parts, Spool):
+                    place = (prepared.frame, prepared.xy[np.asarray(job.rows)], prepared.side)
+                    tilefile.write(part, parts, None, place, {**told, "recipe": key})
+                else:
+                    bagfile.write(part, _bag(prepared, job, parts.whole(), made.names, key), told)
         except FeatureError as error:
             return error
         return None
+
+
+class _Rows:
+    """Features of the chunks of one job."""
+
+    def __init__(self) -> None:
+        self.parts: list[FloatArray] = []
+
+    def __len__(self) -> int:
+        return sum(len(p) for p in self.parts)
+
+    def add(self, part: FloatArray) -> None:
+        self.parts.append(part)
+
+    def whole(self) -> FloatArray:
+        return np.concatenate(self.parts)
+
+    def close(self) -> None:
+        self.parts.clear()
 
 
 def _bag(prepared: Prepared, job: ExtractJob, x: FloatArray, names: tuple[str, ...] | None, key: str) -> Bag:

@@ -1,4 +1,4 @@
-"""What the inputs of a fit look like, whether bags or volumes; checked whenever one is read."""
+"""What the inputs of a fit look like, whether bags, volumes or tiles; checked whenever one is read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from phenolens.core.tileset import TileSet
 from phenolens.core.types import Example, Part, Volume
 from phenolens.models.bags import Checked, Features, Pooled
+from phenolens.models.tilesets import CheckedTiles, Tiles
 from phenolens.models.volumes import Grid
 
-Inputs = Features | Grid
+Inputs = Features | Grid | Tiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,11 @@ def inputs_of(example: Example, *, any_shape: bool = False) -> Inputs:
     `any_shape` allows volumes that differ in size, as segmentation reads them.
     """
     first = next((p.source for p in example.parts if p.source is not None), None)
-    if first is not None and isinstance(first.load(), Volume):
+    held = None if first is None or isinstance(first, Pooled) else first.load()
+    if isinstance(held, Volume):
         return Grid.of([example], any_shape=any_shape)
+    if isinstance(held, TileSet):
+        return Tiles.of(example)
     return Features.of(example)
 
 
@@ -48,13 +53,15 @@ def _checked(part: Part, unit: str, inputs: Inputs) -> Part:
         return part
     if isinstance(inputs, Grid):
         return replace(part, source=CheckedVolume(part=part, grid=inputs, unit=unit))
+    if isinstance(inputs, Tiles):
+        return replace(part, source=CheckedTiles(part=part, tiles=inputs, unit=unit))
     held: Any = part.source
     return replace(part, source=Checked(source=held, features=inputs, unit=unit, image=part.image))
 
 
 def as_config(inputs: Inputs) -> dict[str, Any]:
     """As it is stored beside the weights."""
-    if isinstance(inputs, Grid):
+    if isinstance(inputs, Grid | Tiles):
         return inputs.to_json()
     return {"dimension": inputs.dimension, "names": inputs.names, "extent": inputs.extent}
 
@@ -63,6 +70,8 @@ def from_config(config: Mapping[str, Any]) -> Inputs:
     """What `as_config` stored."""
     if "channels" in config:
         return Grid.from_json(config)
+    if "tile_px" in config:
+        return Tiles.from_json(config)
     names = tuple(config["names"]) if config["names"] else None
     where = "the training of this model"
     return Features(dimension=config["dimension"], names=names, extent=config["extent"], where=where)

@@ -1,4 +1,4 @@
-"""What a unit looks like on the whole: one vector a part, of bags the mean instance, of volumes their intensities."""
+"""What a unit looks like on the whole: one vector a part, of bags the mean instance, of volumes and tiles their px."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from phenolens.core.tileset import TileSet
 from phenolens.core.types import Example, Part, Volume
 
 Floats = npt.NDArray[np.float64]
 
 PERCENTILES = (5, 25, 50, 75, 95)
+TILES = 64
+"""Most tiles of a slide that are looked at, evenly over the slide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ def _sum(part: Part) -> tuple[Floats, int] | None:
         return None
     if isinstance(held, Volume):
         return intensities(held), 1
+    if isinstance(held, TileSet):
+        return colours(held)
     return (held.x.sum(0, dtype=np.float64), len(held.x)) if len(held.x) else None
 
 
@@ -68,6 +73,13 @@ def intensities(volume: Volume) -> Floats:
     told = [_statistics(values) for channel in channels for values in (channel[region], channel.ravel())]
     size: Floats = np.array([np.log(float(region.sum()))])
     return np.concatenate([*told, size])
+
+
+def colours(tiles: TileSet) -> tuple[Floats, int]:
+    """The sum over up to TILES tiles of what `_statistics` says of each colour, (21,), and how many tiles they were."""
+    rows = np.unique(np.linspace(0, len(tiles) - 1, min(len(tiles), TILES)).round().astype(int))
+    told = [np.concatenate([_statistics(c) for c in tile.reshape(-1, 3).T]) for tile in tiles.pixels(rows.tolist())]
+    return np.sum(told, axis=0), len(rows)
 
 
 def _statistics(values: Floats) -> Floats:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from phenolens.core.compute import Outcome, run_all
 from phenolens.core.errors import FeatureError, ImageError
+from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
-from phenolens.core.types import BagSource, Part
+from phenolens.core.types import BagSource, Part, TileSource
 from phenolens.features.examples import slide_parts
-from phenolens.features.extract import ExtractJob, bag_file, extract
+from phenolens.features.extract import ExtractJob, extract, stored_slide
 from phenolens.features.foreign import ForeignBag, open_folder
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare, prepared_key
 from phenolens.slides.quality import QualitySettings
@@ -23,6 +24,8 @@ from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.states import ImageState, States
+
+Source = BagSource | TileSource
 
 
 def jobs_of(ready: Ready) -> list[tuple[SlideJob, str]]:
@@ -121,18 +124,18 @@ def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
     return jobs
 
 
-def extract_features(desk: Desk, ready: Ready, states: States) -> dict[str, BagSource]:
+def extract_features(desk: Desk, ready: Ready, states: States) -> dict[str, Source]:
     """Features of every usable image as sources that are read when needed."""
     encoder = desk.study.encoder()
     if encoder is None:
-        return read_folder(desk, ready, states)
+        return dict(read_folder(desk, ready, states))
     outcomes = extract(choose_tiles(desk, states), encoder, desk.root, workers=desk.workers, progress=desk.progress)
-    return dict(_collect(outcomes, desk, states))
+    return dict(_collect(outcomes, desk, states, encoder))
 
 
 def _collect(
-    outcomes: Iterable[Outcome[ExtractJob, str]], desk: Desk, states: States
-) -> Iterable[tuple[str, BagSource]]:
+    outcomes: Iterable[Outcome[ExtractJob, str]], desk: Desk, states: States, encoder: Choice
+) -> Iterable[tuple[str, Source]]:
     for outcome in outcomes:
         state = states[outcome.item.slide.image]
         if outcome.error is not None:
@@ -140,7 +143,7 @@ def _collect(
             desk.progress.say(f"quarantine: {state.job.image} of {state.job.patient}: {state.reason}")
             continue
         state.features = outcome.unwrap()
-        yield state.job.image, bag_file(desk.store, state.features)
+        yield state.job.image, stored_slide(desk.store, state.features, encoder)
 
 
 def read_folder(desk: Desk, ready: Ready, states: States) -> dict[str, BagSource]:
@@ -175,7 +178,7 @@ def without_file(desk: Desk, image: str) -> FeatureError:
     )
 
 
-def parts_of(desk: Desk, ready: Ready, bags: dict[str, BagSource]) -> dict[str, list[Part]]:
+def parts_of(desk: Desk, ready: Ready, bags: dict[str, Source]) -> dict[str, list[Part]]:
     """The parts of every unit: its slides that can be used, each by its id."""
     del desk
     return slide_parts(ready.units, bags)
