@@ -14,6 +14,7 @@ from phenolens.core.errors import PhenolensError, StudyError, nearest
 
 if TYPE_CHECKING:
     from phenolens.core.progress import Progress
+    from phenolens.run import Checked, Done
 
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, which typer turns into SystemExit."""
@@ -125,9 +126,22 @@ def new(
 @app.command()
 def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None:
     """Look for faults before any pixel is read; of slides, estimate hours and disk."""
+    from phenolens.experiments import experiments
     from phenolens.run import check as check_study
 
-    result = check_study(folder, workers=workers, progress=_progress(quiet))
+    failed = False
+    made = experiments(folder)
+    for one in made:
+        typer.echo(f"experiment {one.name}")
+        failed |= _shown(check_study(one.write(), workers=workers, progress=_progress(quiet)))
+    if not made:
+        failed = _shown(check_study(folder, workers=workers, progress=_progress(quiet)))
+    if failed:
+        raise typer.Exit(2)
+
+
+def _shown(result: Checked) -> bool:
+    """Print what a check found; whether any of it is an error."""
     for finding in result.findings:
         who = f" [{', '.join(finding.who[:8])}{', …' if len(finding.who) > 8 else ''}]" if finding.who else ""
         typer.echo(f"{finding.severity}: {finding.what}{who} ({finding.rule})\n    to do: {finding.todo}")
@@ -136,8 +150,7 @@ def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None
                 typer.echo(f"    {name}: {text}")
     for line in result.summary:
         typer.echo(line)
-    if any(f.severity == "error" for f in result.findings):
-        raise typer.Exit(2)
+    return any(f.severity == "error" for f in result.findings)
 
 
 @app.command()
@@ -147,11 +160,13 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this step: tiles, features, splits or models.")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="The cohort grew: old patients keep their folds.")] = False,
     new_splits: Annotated[bool, typer.Option("--new-splits", help="Archive the results and split anew.")] = False,
+    only: Annotated[str | None, typer.Option("--only", help="Run this experiment of the study file alone.")] = None,
     pseudonyms: Pseudonyms = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the study; resumes by itself after an interruption."""
-    _run_to_report(folder, workers, quiet, until=until, extend=extend, new_splits=new_splits, pseudonyms=pseudonyms)
+    """Run the study, or every experiment of its file; resumes by itself after an interruption."""
+    how = {"until": until, "extend": extend, "new_splits": new_splits}
+    _run_to_report(folder, workers, quiet, pseudonyms=pseudonyms, only=only, **how)
 
 
 @app.command()
@@ -159,10 +174,15 @@ def report(
     folder: Folder,
     pseudonyms: Pseudonyms = False,
 ) -> None:
-    """Write the report of a finished run again."""
+    """Write the report of a finished run again; of several experiments that of each and the one over all."""
+    from phenolens.experiments import experiments
     from phenolens.report.build import build
 
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+    made = experiments(folder)
+    for one in made:
+        if (one.folder / "results" / "manifest.json").exists():
+            typer.echo(f"report: {build(one.folder, pseudonyms=pseudonyms)}")
+    typer.echo(f"report: {_overview(folder, pseudonyms) if made else build(folder, pseudonyms=pseudonyms)}")
 
 
 @app.command()
@@ -323,21 +343,36 @@ def _run_to_report(
     workers: int | None,
     quiet: bool,
     *,
-    until: str | None = None,
-    extend: bool = False,
-    new_splits: bool = False,
     pseudonyms: bool = False,
+    only: str | None = None,
+    **how: Any,
 ) -> None:
-    from phenolens.run import run_study
+    from phenolens.run import run_experiments, run_study
 
-    progress = _progress(quiet)
-    done = run_study(folder, workers=workers, until=until, extend=extend, new_splits=new_splits, progress=progress)
-    if done.finished:
-        from phenolens.report.build import build
+    how |= {"workers": workers, "progress": _progress(quiet)}
+    several = False
+    for one, done in run_experiments(folder, name=only, **how):
+        several = True
+        _told(one.folder, done, pseudonyms)
+    if not several:
+        _told(folder, run_study(folder, **how), pseudonyms)
+    elif how.get("until") is None:
+        typer.echo(f"report: {_overview(folder, pseudonyms)}")
 
-        typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
-    else:
+
+def _overview(folder: Path, pseudonyms: bool) -> Path:
+    from phenolens.report.overview import build_overview
+
+    return build_overview(folder, pseudonyms=pseudonyms)
+
+
+def _told(folder: Path, done: Done, pseudonyms: bool) -> None:
+    if not done.finished:
         typer.echo(done.said)
+        return
+    from phenolens.report.build import build
+
+    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
 
 
 if __name__ == "__main__":

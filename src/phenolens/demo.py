@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from phenolens.core.errors import StudyError
 from phenolens.core.progress import Progress
 from phenolens.core.store import write_text
+from phenolens.experiments import merged
 from phenolens.recipes import folder_of
 from phenolens.study import FILE, SCHEMA, schema
 from phenolens.synth.cohort import demo_overrides, design_for, make
@@ -54,16 +53,3 @@ def make_demo(
     write_text(mark, json.dumps(asked))
     (folder / ".unfinished").unlink()
     return folder
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; sections are merged key by key, a None takes the key out."""
-    result = dict(base)
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = merged(result[key], value)
-        elif value is None:
-            result.pop(key, None)
-        else:
-            result[key] = value
-    return result

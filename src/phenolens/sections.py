@@ -172,6 +172,17 @@ class GuardSection(Section):
     out_of_distribution: bool = Field(True, description="Whether patients unlike the training patients are flagged.")
 
 
+class TransferSection(Section):
+    """What a model takes over from another study; both must have been made with the same patients in training."""
+
+    start: Path | None = Field(
+        None, description="A finished study, or experiment: each fold's model starts from the weights of its model."
+    )
+    teacher: Path | None = Field(
+        None, description="A finished study of tiles: what its model says of the tiles in the same place is learnt too."
+    )
+
+
 class TimingSection(Section):
     """When things were known: nothing later than t0 may be an input."""
 

@@ -29,6 +29,7 @@ from phenolens.sections import (
     TaskSection,
     TilesSection,
     TimingSection,
+    TransferSection,
     ValidationSection,
 )
 from phenolens.study_masks import mask_faults
@@ -37,6 +38,8 @@ from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refus
 
 FILE = "study.yaml"
 SCHEMA = "study.schema.json"
+EXPERIMENTS = "experiments"
+"""The key under which a study file holds several studies, and the folder they lie in."""
 
 
 class Study(Section):
@@ -60,6 +63,7 @@ class Study(Section):
     guard: GuardSection = GuardSection()
     audit: AuditSection = AuditSection()
     timing: TimingSection = TimingSection()
+    transfer: TransferSection = TransferSection()
     subgroups: tuple[str | dict[str, tuple[float, ...]], ...] = Field(
         (), description="Columns of the patients table to report by; of numbers with their cuts: {age: [50, 70]}."
     )
@@ -67,15 +71,23 @@ class Study(Section):
     sign_offs: dict[str, Reason] = Field({}, description="Rule of a finding -> the reason for going on all the same.")
     statements: dict[str, str] = Field({}, description="The author's own words for items of the evidence record.")
     seed: int = 0
+    part_of: Path | None = Field(
+        None, description="The study of which this is an experiment: its tables and artefacts are used. Written by run."
+    )
     _folder: Path = PrivateAttr(default=Path())
 
     @property
     def folder(self) -> Path:
-        """The folder of the study file; every relative path starts there."""
+        """The folder of the study file, where its results lie."""
         return self._folder
 
+    @property
+    def base(self) -> Path:
+        """Where every relative path starts and artefacts lie: the folder, or that of the study this is part of."""
+        return self._folder if self.part_of is None else (self._folder / self.part_of).resolve()
+
     def path(self, relative: Path) -> Path:
-        return (self._folder / relative).resolve()
+        return (self.base / relative).resolve()
 
     @property
     def segments(self) -> bool:
@@ -95,7 +107,7 @@ class Study(Section):
         encoder = self.encoder()
         if encoder is None:
             return "folder"
-        return "scan" if ENCODERS.plugin(encoder.name, base=self._folder)[0].reads == "scan" else "slide"
+        return "scan" if ENCODERS.plugin(encoder.name, base=self.base)[0].reads == "scan" else "slide"
 
     def encoder(self) -> Choice | None:
         """The encoder asked for; None when features are read from a folder or a table."""
@@ -104,11 +116,11 @@ class Study(Section):
         params = self.features.params
         if isinstance(params.get("weights"), str):
             params["weights"] = str(self.path(Path(params["weights"])))
-        return Choice("encoder", self.features.encoder, params, self._folder)
+        return Choice("encoder", self.features.encoder, params, self.base)
 
     def model_choices(self) -> list[Choice]:
         """The models asked for, in the order of the file."""
-        return [Choice("model", *_named(entry), self._folder) for entry in self.models]
+        return [Choice("model", *_named(entry), self.base) for entry in self.models]
 
     @classmethod
     def load(cls, folder: Path | str, *, given: Mapping[str, Any] | None = None) -> Study:
@@ -117,26 +129,46 @@ class Study(Section):
         `given` are sections that stand fast: what the file leaves out is taken from them, and what it says otherwise is
         a fault.
         """
-        path = Path(folder)
-        path = path if path.suffix in (".yaml", ".yml") else path / FILE
-        if not path.exists():
-            there = path.parent.is_dir()
+        path = study_file(folder)
+        lines, raw = parse(path.read_text("utf-8-sig"), path)
+        if EXPERIMENTS in raw:
+            names = ", ".join(map(str, raw[EXPERIMENTS] or ()))
             raise StudyError(
-                f"no {path.name} in {path.parent}" if there else f"no folder {path.parent}",
-                expected="a study folder",
-                todo="make one with: phenolens new RECIPE DIR",
+                f"a study of several experiments ({names})",
+                expected="one of them",
+                todo=f"name its folder, such as {path.parent}/{EXPERIMENTS}/NAME",
+                where=str(path),
             )
-        text = path.read_text("utf-8-sig")
-        lines, raw = parse(text, path)
         whole, faults = completed(raw, given or {})
-        faults += faults_of(cls, whole)
-        if not faults:
-            study = cls.model_validate(whole)
-            study._folder = path.parent.resolve()
-            faults = _impossible(study)
-            if not faults:
-                return study
-        raise refusal(path, faults, lines)
+        study, more = cls.judged(whole, path.parent.resolve())
+        if study is None or faults:
+            raise refusal(path, [*faults, *more], lines)
+        return study
+
+    @classmethod
+    def judged(cls, content: Mapping[str, Any], folder: Path) -> tuple[Study | None, list[Fault]]:
+        """The study of a content that lies in `folder`, or None and all that is wrong with it."""
+        faults = faults_of(cls, content)
+        if faults:
+            return None, faults
+        study = cls.model_validate(content)
+        study._folder = folder
+        faults = _impossible(study)
+        return (None, faults) if faults else (study, [])
+
+
+def study_file(folder: Path | str) -> Path:
+    """The study file of a folder, or the file itself; raises StudyError where there is none."""
+    path = Path(folder)
+    path = path if path.suffix in (".yaml", ".yml") else path / FILE
+    if not path.exists():
+        there = path.parent.is_dir()
+        raise StudyError(
+            f"no {path.name} in {path.parent}" if there else f"no folder {path.parent}",
+            expected="a study folder",
+            todo="make one with: phenolens new RECIPE DIR",
+        )
+    return path
 
 
 def schema() -> dict[str, Any]:

@@ -52,7 +52,7 @@ def validate_model(
     stored = load_model(model, base=base)
     study = Study.load(folder, given=given_by(stored, base))
     desk = Desk(study=study, workers=workers, progress=progress or Progress(), every_class=False)
-    with study_lock(study.folder):
+    with study_lock(study.base):
         desk.sweep()
         return _validate(desk, stored, model)
 

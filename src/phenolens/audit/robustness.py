@@ -34,7 +34,7 @@ def audit_robustness(folder: Path | str, *, workers: int | None = None, progress
             where=str(study.folder),
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    with study_lock(study.folder):
+    with study_lock(study.base):
         refuse_changed(desk)
         made = measure_robustness(desk, read_cohort(desk), split.read(desk.results / "splits.csv"))
         of = fingerprint(desk.results / "predictions.csv")

@@ -70,7 +70,7 @@ def audit_study(
             where=str(study.folder),
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    with study_lock(study.folder):
+    with study_lock(study.base):
         refuse_changed(desk)
         ready, examples = stored_examples(desk)
         splits = split.read(desk.results / "splits.csv")

@@ -77,7 +77,7 @@ def render(record: Record, names: naming.Names, evidence_record: Mapping[str, An
 
 def content(record: Record, names: naming.Names) -> dict[str, Any]:
     """Everything the template shows."""
-    album = Album(record.folder, names.all())
+    album = Album(record.folder, names.all(), home=record.home)
     study = record.manifest["study"]
     return {
         "title": str(study.get("study", "study")),

@@ -23,7 +23,7 @@ _METRICS = ("dice", "surface_dice")
 
 def content(record: Record, names: Names) -> dict[str, Any]:
     """Everything the template shows."""
-    album = Album(record.folder, names.all())
+    album = Album(record.folder, names.all(), home=record.home)
     study, found = record.manifest["study"], record.more["segmentation"]
     main = _main(record, found)
     schemes = [s for s in dict.fromkeys([study["validation"]["scheme"], *found["scheme"]]) if s in set(found["scheme"])]

@@ -55,6 +55,11 @@ class Record:
     more: Mapping[str, Any]
 
     @property
+    def home(self) -> Path:
+        """The folder that holds all of the study: of an experiment that of the study it is part of."""
+        return self.folder / str(self.manifest["study"].get("part_of") or "")
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return self.predictions.classes
 

@@ -24,7 +24,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
     """Everything the template shows."""
     held = record.survival
     assert held is not None, "a study of survival"
-    album, study = Album(record.folder, names.all()), record.manifest["study"]
+    album, study = Album(record.folder, names.all(), home=record.home), record.manifest["study"]
     return {
         "title": str(study.get("study", "study")),
         "study_id": str(record.manifest.get("study_id", "")),

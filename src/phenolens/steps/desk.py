@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Desk:
     @property
     def root(self) -> Path:
         """Where artefacts lie."""
-        return self.study.folder / "artefacts"
+        return self.study.base / "artefacts"
 
     @property
     def store(self) -> Store:
@@ -101,7 +102,7 @@ class Desk:
         for root in (self.root, self.results):
             Store(root).sweep()
         for name in (".holdout_reads.csv.*.part", ".report.html.*.part"):
-            for left in self.study.folder.glob(name):
+            for left in (*self.study.folder.glob(name), *self.study.base.glob(name)):
                 left.unlink(missing_ok=True)
 
     def reopen(self) -> None:
@@ -114,7 +115,7 @@ class Desk:
 
     def relative(self, path: Path) -> str:
         """A path as it is written in results: relative to the study's folder."""
-        return path.relative_to(self.study.folder).as_posix()
+        return Path(os.path.relpath(path, self.study.folder)).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -187,7 +187,7 @@ def publish_models(desk: Desk, fits: Sequence[Fit]) -> None:
 
 def note_holdout_reads(desk: Desk, fits: Sequence[Fit]) -> list[Finding]:
     """Keep count of the runs that have read the locked test set; a second one, by any model, is a warning."""
-    path = desk.study.folder / "holdout_reads.csv"
+    path = desk.study.base / "holdout_reads.csv"
     held = [f for f in fits if f.split is not None and f.split.scheme == "holdout"]
     if not held:
         return []

@@ -128,7 +128,7 @@ def _job(desk: Desk, ready: Ready, one: Fit, state: ImageState) -> FoundJob:
         features=state.features,
         fit=one.key,
         task=ready.task(desk.study),
-        base=desk.study.folder,
+        base=desk.study.base,
     )
 
 

@@ -12,6 +12,7 @@ from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
 from phenolens.study import FILE
+from phenolens.studyfile import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,4 +50,7 @@ def _tuples(given: dict[str, Any]) -> dict[str, Any]:
 def study_folder(model: Path) -> Path:
     """The study that a model of results/models/NAME/final belongs to, where a lab's own plug-ins lie; else MODEL."""
     parents = model.resolve().parents
-    return parents[3] if len(parents) > 3 and (parents[3] / FILE).exists() else model
+    if len(parents) <= 3 or not (parents[3] / FILE).exists():
+        return model
+    part_of = parse((parents[3] / FILE).read_text("utf-8"), parents[3] / FILE)[1].get("part_of")
+    return parents[3] if part_of is None else (parents[3] / part_of).resolve()
