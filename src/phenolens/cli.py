@@ -87,6 +87,7 @@ def demo(
     patients: Annotated[int | None, typer.Option(min=2, help="Patients a class; default: the recipe's.")] = None,
     signal: Annotated[float, typer.Option(min=0, max=1, help="Strength of the planted signal; 0: none.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Another cohort of the same design.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="All phases of sts-subtypes, in about ten minutes.")] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -99,6 +100,7 @@ def demo(
         patients=patients,
         signal=signal,
         seed=seed,
+        full=full,
         workers=workers,
         progress=_progress(quiet),
     )
@@ -109,6 +111,7 @@ def demo(
 def new(
     recipe: Annotated[str, typer.Argument(help="A recipe; see phenolens list recipes.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    full: Annotated[bool, typer.Option("--full", help="The recipe with all its experiments (sts-subtypes).")] = False,
     scans: Annotated[
         Path | None, typer.Option("--from", help="A folder of scans (DICOM, NIfTI): images.csv is drafted from it.")
     ] = None,
@@ -116,7 +119,7 @@ def new(
     """Make a study to fill in: study.yaml, table templates and the schema for your editor."""
     from phenolens.recipes import write_draft, write_template
 
-    for path in write_template(recipe, folder):
+    for path in write_template(recipe, folder, full=full):
         typer.echo(f"wrote {path}")
     for line in write_draft(folder, scans) if scans is not None else ():
         typer.echo(line)

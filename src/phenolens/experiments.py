@@ -5,7 +5,7 @@ in `experiments/NAME`, which shares tables and artefacts with the study it is pa
 it. A list of encoders (`features: {encoder: [a, b]}`) makes one arm each, compared on the same splits. Experiments run
 in the order of the file and may name earlier ones: as the study whose masks are read (`region.masks`, `scan.masks`), as
 the one a model starts from or is taught by (`transfer`), or as a comparison whose best encoder is taken on
-(`backbone: {best_of: NAME}`).
+(`encoder:` or `backbone: {best_of: NAME}`, by the balanced accuracy or a metric named with `by:`).
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Content:
     return result
 
 
-def experiments(folder: Path | str, choose: Choose = _first) -> list[Experiment]:
+def experiments(folder: Path | str, choose: Choose = _first, *, of: str = "") -> list[Experiment]:
     """The experiments of a study file in its order, arms after one another; none where it holds a single study.
 
-    `choose` says which arm is the best where that is asked; without it the first stands for it, so that the file can be
-    checked before anything has run. Raises StudyError with all faults of the file.
+    `choose` says which arm is the best where the experiment `of` asks that; elsewhere the first stands for it, so that
+    the file can be checked before anything has run. Raises StudyError with all faults of the file.
     """
     path = study_file(folder)
     lines, raw = parse(path.read_text("utf-8-sig"), path)
@@ -97,7 +97,7 @@ def experiments(folder: Path | str, choose: Choose = _first) -> list[Experiment]
         raise refusal(path, [((EXPERIMENTS,), "no experiment with keys below it", "NAME: and its keys", todo)], lines)
     made, faults = list[Experiment](), list[Fault]()
     for name, over in asked.items():
-        reader = _Reader(path.parent.resolve(), raw, made, list(asked), choose)
+        reader = _Reader(path.parent.resolve(), raw, made, list(asked), choose if name == of else _first)
         for one in reader.arms(str(name), over):
             made.append(one)
             faults += [_placed(f, str(name), lines) for f in _faults(one)]
@@ -139,6 +139,8 @@ class _Reader:
         self._name_others(content, name)
         content["models"] = [self._model(m, name) for m in content.get("models") or ()]
         encoders = (content.get("features") or {}).get("encoder")
+        if isinstance(encoders, dict) and BEST_OF in encoders and (best := self._best(encoders, name)) is not None:
+            content["features"] = {**content["features"], **best}
         if not isinstance(encoders, list):
             yield self._one(name, name, "", content)
             return
@@ -179,20 +181,25 @@ class _Reader:
             return entry
         model, params = next(iter(entry.items()))
         asked = (params or {}).get("backbone")
-        if not isinstance(asked, dict) or BEST_OF not in asked:
+        features = self._best(asked, name) if isinstance(asked, dict) and BEST_OF in asked else None
+        if features is None:
             return entry
+        chosen = {"backbone": features.get("architecture", features["encoder"])}
+        if "weights" in features:
+            chosen["weights"] = features["weights"]
+        return {model: {**params, **chosen}}
+
+    def _best(self, asked: Mapping[str, Any], name: str) -> Content | None:
+        """The features of the best arm of the comparison that is asked for; None, and a fault, where there is none."""
         family = str(asked[BEST_OF])
         arms = [e for e in self.before if e.family == family and e.arm]
         if not arms:
             todo = f"name a comparison of encoders that comes before {name}{nearest(family, list(self.names))}"
             self.faults.append((f"{BEST_OF}: {family}", "an earlier experiment with a list of encoders", todo))
-            return entry
+            return None
         self.chosen_from = family
-        features = self.choose(arms, str(asked.get("by", ""))).content["features"]
-        chosen = {"backbone": features.get("architecture", features["encoder"])}
-        if "weights" in features:
-            chosen["weights"] = features["weights"]
-        return {model: {**params, **chosen}}
+        features: Content = self.choose(arms, str(asked.get("by", ""))).content["features"]
+        return features
 
 
 def _label(encoder: Any) -> str:

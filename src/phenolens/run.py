@@ -97,7 +97,7 @@ def run_experiments(
         for turn, known in enumerate(made):
             if known.name not in wanted:
                 continue
-            one = known if until is not None else experiments(folder, across.best_arm)[turn]
+            one = known if until is not None else experiments(folder, across.best_arm, of=known.family)[turn]
             one.write()
             desk = Desk(study=one.study, workers=workers, progress=progress)
             across.refuse_chosen_on(desk, one, made)

@@ -34,6 +34,7 @@ from phenolens.sections import (
 )
 from phenolens.study_masks import mask_faults
 from phenolens.study_survival import survival_faults
+from phenolens.study_transfer import transfer_faults
 from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refusal
 
 FILE = "study.yaml"
@@ -175,7 +176,12 @@ def schema() -> dict[str, Any]:
     """JSON Schema of the study file, with the names behind the doors, so that editors complete it."""
     made = Study.model_json_schema()
     sections = made["$defs"]
-    sections["FeaturesSection"]["properties"]["encoder"] = {"anyOf": [{"enum": ENCODERS.names()}, {"type": "string"}]}
+    one: dict[str, Any] = {"anyOf": [{"enum": ENCODERS.names()}, {"type": "string"}]}
+    several = {"type": "array", "items": {"anyOf": [*one["anyOf"], {"type": "object"}]}}
+    sections["FeaturesSection"]["properties"]["encoder"] = {"anyOf": [*one["anyOf"], several, {"type": "object"}]}
+    made["properties"][EXPERIMENTS] = {"type": "object", "additionalProperties": {"type": "object"}}
+    made["if"], made["else"] = {"required": [EXPERIMENTS]}, {"required": made.pop("required")}
+    made["required"] = ["study"]
     task = sections["TaskSection"]
     task["properties"]["kind"] = {"enum": TASKS.names()}
     task["if"] = {"properties": {"kind": {"const": SEGMENTATION}}, "required": ["kind"]}
@@ -229,7 +235,7 @@ def _impossible(study: Study) -> list[Fault]:
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong
-    return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study)
+    return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study) + transfer_faults(study)
 
 
 def _readings(study: Study) -> list[Fault]:

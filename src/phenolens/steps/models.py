@@ -24,6 +24,7 @@ from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import publish
+from phenolens.steps import transfer
 from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
 from phenolens.steps.states import States
@@ -92,13 +93,15 @@ def fit_models(
     """Fit every model on every split and once on all development patients; stored ones are not fitted again."""
     held = {p for s in splits if s.scheme == "holdout" for p in s.test}
     jobs: list[FitJob] = []
-    for split in [*splits, None]:
+    asked: list[Split | None] = [*splits, None]
+    models = desk.study.model_choices()
+    for split, taught in zip(asked, transfer.teaching(desk, models[0].name, asked, made), strict=True):
         patients = split.train | split.tune | split.test if split else {e.patient for e in made} - held
-        inside = tuple(e for e in made if e.patient in patients)
-        for model in desk.study.model_choices():
+        inside = tuple(e for e in taught if e.patient in patients)
+        for model in models:
             jobs.append(
                 FitJob(
-                    model=model,
+                    model=transfer.starting(desk, model, split),
                     task=ready.task(desk.study),
                     split=split,
                     examples=inside,
