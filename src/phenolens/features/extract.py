@@ -54,11 +54,7 @@ def encoder_identity(encoder: Choice) -> dict[str, Any]:
 
     Raises WeightsMissingError where the weights are not on this machine.
     """
-    made = encoder.create()
-    known = encoder.identity()
-    silent = {f.name for f in dataclasses.fields(made) if not f.metadata.get("key", True)}
-    known["parameters"] = {k: v for k, v in known["parameters"].items() if k not in silent}
-    return {**known, "weights": made.fingerprint()} if hasattr(made, "fingerprint") else known
+    return encoder.keyed()
 
 
 def features_key(identity: Mapping[str, Any], job: ExtractJob) -> str:

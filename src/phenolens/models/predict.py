@@ -131,6 +131,16 @@ def load_model(folder: Path, *, base: Path | None = None) -> Stored:
     return _load(folder / WEIGHTS, folder / CONFIG, base)
 
 
+def load_path(path: Path, *, base: Path | None = None) -> Stored:
+    """The fitted model of a folder made by `publish`, or of the weights file of a fit, its config beside it."""
+    return _load(path / WEIGHTS if path.is_dir() else path, config_of(path), base)
+
+
+def config_of(path: Path) -> Path:
+    """The config of a folder made by `publish`, or beside the weights file of a fit."""
+    return path / CONFIG if path.is_dir() else path.with_suffix(".json")
+
+
 def _load(weights: Path, config_file: Path, base: Path | None) -> Stored:
     for path in (weights, config_file):
         if not path.exists():
