@@ -17,15 +17,15 @@ MPP = 2.0
 SHAPE = (520, 640)
 """Height and width of a slide in px."""
 QUICK = {
-    "backbone": "test_resnet",
+    "backbone": "test_convnext",
     "weights": "none",
     "width": 8,
-    "tiles": 6,
+    "tiles": 8,
     "tune_tiles": 12,
     "batch": 8,
-    "epochs": 5,
-    "patience": 5,
-    "learning_rate": 0.003,
+    "epochs": 9,
+    "patience": 9,
+    "learning_rate": 0.005,
     "smooth_um": 8.0,
     "smallest_mm2": 0.01,
 }

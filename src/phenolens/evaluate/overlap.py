@@ -48,8 +48,8 @@ def overlap_estimates(table: pd.DataFrame, *, target: str, ratio: Mapping[str, f
             people = _by_patient(there, metric)
             sites = sorted({str(s) for s in people["site"]})
             lost = held["patient"].nunique() - there["patient"].nunique()
-            made = _rows(key, people, metric, sites, ratio.get(str(scheme), 0.0)) if len(there) else []
-            rows += [{**row, "note": "; ".join(filter(None, [row["note"], _without(lost)]))} for row in made]
+            own = _rows(key, people, metric, sites, ratio.get(str(scheme), 0.0)) if len(there) else []
+            rows += [{**row, "note": "; ".join(filter(None, [row["note"], _without(lost)]))} for row in own]
     made = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = {name: made[name].astype("float64") for name in ("value", "low", "high")}
     return made.assign(**floats, **{name: made[name].astype("Int64") for name in ("n_patients", "n_events")})

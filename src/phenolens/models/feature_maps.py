@@ -1,4 +1,4 @@
-"""Backbones of timm by name that give maps of several resolutions: where their weights come from and what they expect."""
+"""Backbones of timm by name that give maps of several resolutions: where their weights lie and what they expect."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Backbone:
             return hashlib.file_digest(data, "sha256").hexdigest()
 
     def network(self, *, empty: bool = False) -> Any:
-        """The network with its weights (`empty`: with random ones), giving a list of maps (n, c, h, w), finest first."""
+        """The network with its weights (`empty`: with random ones), which gives maps (n, c, h, w), finest first."""
         file = None if empty else self.file()
         state = None if file is None else read_state(file)
         kwargs = {k: v for k, v in self.row.kwargs.items() if k not in ("num_classes", "global_pool")}

@@ -56,9 +56,9 @@ def read_annotation(
 ) -> Annotation:
     """The union of all polygons of one class, moved by `offset` level-0 px and clipped to the slide.
 
-    `asked_by` is the key of study.yaml that names the class. label "Tumor" also takes "Tumor: Positive"; "*" takes every polygon; letter case is not looked at, with a note.
-    Raises AnnotationError for a file that is not QuPath GeoJSON, an unknown class (with those there are), and an
-    annotation that lies wholly outside the slide.
+    label "Tumor" also takes "Tumor: Positive"; "*" takes every polygon; letter case is not looked at, with a note.
+    `asked_by` is the key of study.yaml that names the class. Raises AnnotationError for a file that is not QuPath
+    GeoJSON, an unknown class (with those there are), and an annotation that lies wholly outside the slide.
     """
     shapes, notes = read_shapes(path)
     chosen = [s for s in shapes if _matches(label, s.levels)]

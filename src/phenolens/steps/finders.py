@@ -23,8 +23,11 @@ class Find(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Finder:
-    """`find` stores a mask as a file with `suffix`; `job_of` makes the job of one image and fit; `prepared` is the kind of artefact that knows the image's fingerprint, under `content`; `image` and `piece`
-    are the words for an image and for what a mask is made of."""
+    """`find` stores a mask as a file with `suffix`; `job_of` makes the job of one image and fit.
+
+    `prepared` is the kind of artefact that knows the image's fingerprint, under `content`; `image` and `piece` are the
+    words for an image and for what a mask is made of.
+    """
 
     suffix: str
     find: Find

@@ -15,9 +15,9 @@ from phenolens.core.compute import default_workers, run_all
 from phenolens.core.errors import FeatureError, ModelError, PhenolensError
 from phenolens.core.types import Finding
 from phenolens.features.extract import encoder_identity
+from phenolens.models.fit_masks import model_identity
 from phenolens.scans.image import open_scan
 from phenolens.scans.prepare import ScanJob, no_mask
-from phenolens.models.fit_masks import model_identity
 from phenolens.slides.drawn import annotation_of
 from phenolens.slides.image import open_slide
 from phenolens.slides.prepare import SlideJob
