@@ -232,6 +232,6 @@ def test_what_would_tell_the_model_the_answer_or_does_not_fit_is_refused(
 
 
 def test_an_id_that_is_no_file_name_gets_one_of_its_own() -> None:
-    assert file_name("P1-CT") == "P1-CT.nii.gz"
-    assert file_name("P1/CT") != file_name("P1_CT")
-    assert "/" not in file_name("../P1")
+    assert file_name("P1-CT", ".nii.gz") == "P1-CT.nii.gz"
+    assert file_name("P1/CT", ".nii.gz") != file_name("P1_CT", ".nii.gz")
+    assert "/" not in file_name("../P1", ".nii.gz")

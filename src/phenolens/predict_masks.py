@@ -21,7 +21,7 @@ from phenolens.scans.image import open_scan
 from phenolens.scans.prepare import ScanJob
 from phenolens.scans.quality import picture
 from phenolens.steps.desk import write_csv
-from phenolens.steps.found import Found, find_on_new, sizes
+from phenolens.steps.found import SUFFIX, Found, find_on_new, sizes
 from phenolens.steps.segmentation import file_name
 from phenolens.steps.stored_setting import ScanSetting, scan_setting
 
@@ -66,7 +66,7 @@ def _predict(
             f"{job.patient}: REFUSED: {name}: found {error.found}; expected {error.expected}; {error.todo}"
         ]
     roi = roi_of(found, frame)
-    path = out / "masks" / file_name(job.image)
+    path = out / "masks" / file_name(job.image, SUFFIX)
     with atomic(path) as part:
         write_mask(part, found, frame)
     row |= {**sizes(roi), "mask": f"masks/{path.name}", "picture": _picture(job, roi, found, out)}
@@ -80,7 +80,7 @@ def _picture(job: ScanJob, roi: Roi | None, found: Found, out: Path) -> str:
     """Three planes with the outline, relative to `out`; empty where nothing was found."""
     if roi is None:
         return ""
-    path = out / "pictures" / f"{file_name(job.image).removesuffix('.nii.gz')}.jpg"
+    path = out / "pictures" / file_name(job.image, ".jpg")
     with open_scan(job.path, patient=job.patient, image=job.image, series=job.series) as scan:
         drawn = picture(scan, roi, unit=str(scan.header.facts.get("unit", "")), found=found)
     with atomic(path) as part:

@@ -165,7 +165,7 @@ def _segment(
 ) -> Done:
     """The rest of the path where masks are predicted."""
     states, sources, findings, context = known
-    examples, keys = segmentation.make_examples(ready, states, sources)
+    examples, keys = segmentation.make_examples(states, sources)
     fits = segmentation.fit_models(desk, ready, splits, examples, keys, context)
     models.publish_models(desk, fits)
     duplicates.publish_looks(desk, fits, states)

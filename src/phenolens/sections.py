@@ -31,6 +31,9 @@ class RegionSection(Section):
     )
     min_overlap: Share = Field(0.6, description="Least share of a tile inside the region.")
     min_annotation_share: Share | None = Field(None, description="Slides with less tissue annotated are left out.")
+    masks: Path | None = Field(
+        None, description="Folder of a finished segmentation study: its masks are read in place of an annotation."
+    )
 
 
 class TilesSection(Section):
@@ -100,11 +103,12 @@ class TaskSection(Section):
     kind: str = "classification"
     target: str = Field(
         description="Column with the label, in the patients table (or the images table); of a survival, a name for the "
-        "end point; of a segmentation, the name of what is outlined (default: lesion)."
+        "end point; of a segmentation, the name of what is outlined (default: lesion), on slides the annotation class."
     )
     unit: Literal["patient", "image", "lesion"] = Field("patient", description="What one prediction is about.")
     classes: tuple[str, ...] = Field((), description="The classes in the order of the report; default: all.")
     tolerance_mm: float = Field(2.0, ge=0, description="Segmentation: how far apart two surfaces may lie and agree.")
+    tolerance_um: float = Field(100.0, ge=0, description="The same on slides: of two outlines.")
     time: str | None = Field(None, description="Survival: column with the follow-up, in one unit, above 0.")
     event: str | None = Field(None, description="Survival: column with 1 where the event was seen, 0 where censored.")
     horizons: tuple[float, ...] = Field((), description="Survival: times, in the unit of the follow-up, to report at.")

@@ -7,7 +7,7 @@ and what to do; all faults are named at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,14 +114,18 @@ class Study(Section):
         """The encoder asked for; None when features are read from a folder or a table."""
         if self.features.encoder is None:
             return None
-        params = self.features.params
-        if isinstance(params.get("weights"), str):
-            params["weights"] = str(self.path(Path(params["weights"])))
-        return Choice("encoder", self.features.encoder, params, self.base)
+        return Choice("encoder", self.features.encoder, self._placed(self.features.params), self.base)
 
     def model_choices(self) -> list[Choice]:
         """The models asked for, in the order of the file."""
-        return [Choice("model", *_named(entry), self.base) for entry in self.models]
+        made = [Choice("model", *_named(entry), self.base) for entry in self.models]
+        return [replace(c, params=self._placed(c.params)) for c in made]
+
+    def _placed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters with the file of their weights, if they name one, found from the study's folder."""
+        file = params.get("weights")
+        there = isinstance(file, str) and file != "none"
+        return {**params, "weights": str(self.path(Path(str(file))))} if there else dict(params)
 
     @classmethod
     def load(cls, folder: Path | str, *, given: Mapping[str, Any] | None = None) -> Study:
@@ -205,7 +209,7 @@ def _impossible(study: Study) -> list[Fault]:
     tiles, region, checks, features = study.tiles, study.region, study.validation, study.features
     if tiles.mpp is not None and tiles.magnification is not None:
         faults.append((("tiles", "magnification"), "both mpp and magnification", "one of them", "remove magnification"))
-    if region.min_annotation_share is not None and region.annotation is None:
+    if region.min_annotation_share is not None and region.annotation is None and region.masks is None:
         place = ("region", "min_annotation_share")
         faults.append((place, "a least annotated share without an annotation", "region.annotation", "name the class"))
     given = [name for name in ("encoder", "folder", "table") if getattr(features, name) is not None]

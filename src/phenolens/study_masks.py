@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from phenolens.core.registry import ENCODERS, MODELS
 from phenolens.sections import SEGMENTATION
+from phenolens.study_outlines import outline_faults
 from phenolens.studyfile import Fault
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 def mask_faults(study: Study) -> list[Fault]:
     """Faults of a segmentation study, of models that do not fit the task, and of `scan.masks`."""
     faults = _models(study) + _task(study)
+    if study.reads == "slide":
+        return faults + outline_faults(study)
     if study.task.kind == SEGMENTATION:
         faults += _reading(study)
     elif study.scan.masks is not None and study.task.unit == "lesion":
@@ -61,8 +64,8 @@ def _reading(study: Study) -> list[Fault]:
     encoder = study.encoder()
     if study.reads != "scan" or encoder is None:
         found = f"a segmentation of {study.reads}s"
-        todo = "set features: {encoder: volume, size: null, spacing_mm: 2}"
-        return [(("task", "kind"), found, "scans, read whole by the encoder volume", todo)]
+        todo = "set features: {encoder: volume, size: null, spacing_mm: 2}, of slides {encoder: pixels, outlines: true}"
+        return [(("task", "kind"), found, "scans, read whole by the encoder volume, or slides as tiles", todo)]
     made = encoder.create()
     if ENCODERS.plugin(encoder.name, base=encoder.base)[0].makes != "volume" or getattr(made, "size", None) is not None:
         found = f"features.size {getattr(made, 'size', None)}: a window around the drawn region"

@@ -1,6 +1,6 @@
 """From the table of found masks to estimates: agreement with the drawn masks, by patient, with intervals.
 
-A patient's value is the mean over the patient's scans. Agreement is a figure of one scan, not a rank among others, so
+A patient's value is the mean over the patient's images. Agreement is a figure of one image, not a rank among others, so
 that values of different folds may stand side by side: medians and sites are of all test patients. How an interval is
 made depends on the scheme, as in `evaluate.score`: over folds Nadeau-Bengio; on one test set, for medians and within a
 site a bootstrap of patients; with `leave_one_site_out` the row "all" is the random-effects mean over sites.
@@ -8,6 +8,7 @@ site a bootstrap of patients; with `leave_one_site_out` the row "all" is the ran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -22,37 +23,47 @@ from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.score import COLUMNS
 
 METRICS = ("dice", "surface_dice")
+DISTANCES = ("boundary_um", "boundary95_um")
+"""Of outlines on slides; a mask without a boundary has none."""
 _LEAST = 2
-_BOUNDS = (0.0, 1.0)
+_BOUNDS = {**dict.fromkeys(METRICS, (0.0, 1.0)), **dict.fromkeys(DISTANCES, (0.0, math.inf))}
 Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats], float]
 
 
 def overlap_estimates(table: pd.DataFrame, *, target: str, ratio: Mapping[str, float]) -> pd.DataFrame:
-    """Mean and median Dice and surface Dice of every model and scheme, over all patients and by site.
+    """Mean and median Dice, surface Dice and distances of every model and scheme, over all patients and by site.
 
-    `table` has the columns model, scheme, repeat, fold, patient, site, parts_pred and METRICS, one row a test scan;
-    `ratio` is test over training patients by scheme. The result has the columns of `score.COLUMNS`: `metric` is dice,
-    surface_dice, median_dice or median_surface_dice, `n_events` counts patients on whom anything was found. Values of
-    fewer than two patients have no interval.
+    `table` has the columns model, scheme, repeat, fold, patient, site, parts_pred and METRICS, one row a test image, of
+    slides also DISTANCES; `ratio` is test over training patients by scheme. The result has the columns of
+    `score.COLUMNS`: `metric` is dice, surface_dice, … or their median_dice, …, `n_events` counts patients on whom
+    anything was found. Values of fewer than two patients have no interval; patients without a distance are left out of
+    the distances, and counted in the note.
     """
     rows: list[dict[str, Any]] = []
     for (scheme, model), held in table.groupby(["scheme", "model"], sort=True):
         key = {"experiment": "main", "scheme": str(scheme), "target": target, "model": str(model)}
-        people = _by_patient(held)
-        sites = sorted({str(s) for s in people["site"]})
-        for metric in METRICS:
-            rows += _rows(key, people, metric, sites, ratio.get(str(scheme), 0.0))
+        for metric in (m for m in (*METRICS, *DISTANCES) if m in held):
+            there = held[held[metric].notna()]
+            people = _by_patient(there, metric)
+            sites = sorted({str(s) for s in people["site"]})
+            lost = held["patient"].nunique() - there["patient"].nunique()
+            own = _rows(key, people, metric, sites, ratio.get(str(scheme), 0.0)) if len(there) else []
+            rows += [{**row, "note": "; ".join(filter(None, [row["note"], _without(lost)]))} for row in own]
     made = pd.DataFrame(rows, columns=list(COLUMNS))
     floats = {name: made[name].astype("float64") for name in ("value", "low", "high")}
     return made.assign(**floats, **{name: made[name].astype("Int64") for name in ("n_patients", "n_events")})
 
 
-def _by_patient(held: pd.DataFrame) -> pd.DataFrame:
-    """One row a patient, repeat and fold: the means over the patient's scans."""
+def _without(lost: int) -> str:
+    return f"without {lost} patients of whom nothing has a boundary" if lost else ""
+
+
+def _by_patient(held: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row a patient, repeat and fold: the means over the patient's images."""
     keys = ["repeat", "fold", "patient", "site"]
     found = held.assign(found=held["parts_pred"] > 0)
-    return found.groupby(keys, as_index=False, sort=True).agg({**dict.fromkeys(METRICS, "mean"), "found": "max"})
+    return found.groupby(keys, as_index=False, sort=True).agg({metric: "mean", "found": "max"})
 
 
 def _rows(
@@ -64,7 +75,11 @@ def _rows(
     if whole is None:
         folds = people.groupby(["repeat", "fold"], sort=True)[metric].mean()
         over_folds = scheme != HOLDOUT and len(folds) > 1
-        whole = _over_folds(folds.to_numpy(dtype=float), ratio) if over_folds else _drawn(people, metric, np.mean, key)
+        whole = (
+            _over_folds(folds.to_numpy(dtype=float), ratio, _BOUNDS[metric])
+            if over_folds
+            else _drawn(people, metric, np.mean, key)
+        )
     made.append(_row(key, metric, "all", whole, people))
     made.append(_row(key, f"median_{metric}", "all", _drawn(people, metric, np.median, key), people))
     for site in sites if len(sites) > 1 else ():
@@ -77,8 +92,8 @@ Estimate = tuple[float, Interval | None, str, str]
 """Value, interval, how the value was made, and a note."""
 
 
-def _over_folds(values: Floats, ratio: float) -> Estimate:
-    made = limits.nadeau_bengio(list(values), ratio, _BOUNDS)
+def _over_folds(values: Floats, ratio: float, bounds: tuple[float, float]) -> Estimate:
+    made = limits.nadeau_bengio(list(values), ratio, bounds)
     note = "" if made else "no interval: all folds have this value"
     return float(values.mean()), made, f"mean of {len(values)} folds", note
 
@@ -113,7 +128,7 @@ def _over_sites(people: pd.DataFrame, metric: str, sites: list[str]) -> Estimate
             variances.append(max(float(own.var(ddof=1)) / len(own), 1e-6))
     if len(values) < _LEAST:
         return None
-    effects = limits.random_effects(values, variances, _BOUNDS)
+    effects = limits.random_effects(values, variances, _BOUNDS[metric])
     low, high = effects.confidence
     method = f"random-effects mean over {len(values)} sites (DerSimonian–Laird)"
     note = f"95% confidence interval of the mean {low:.3f} to {high:.3f} (Hartung–Knapp); tau {effects.tau:.3f}"

@@ -26,6 +26,7 @@ from phenolens.core.store import Store, canonical, key_of
 from phenolens.core.types import Bag, BagSource, FloatArray, TileSource
 from phenolens.features import bagfile, tilefile
 from phenolens.features._chunks import Chunk, Encoded, Maker, ReadAndEncode, close, payload_of
+from phenolens.features._outlines import outlines_of
 from phenolens.features.bagfile import BagFile
 from phenolens.features.tilefile import Spool, TileFile
 from phenolens.slides.disturb import Disturbance
@@ -216,7 +217,8 @@ class _Work:
             with self.store.write("features", key, ".h5", provenance) as part:
                 if isinstance(parts, Spool):
                     place = (prepared.frame, prepared.xy[np.asarray(job.rows)], prepared.side)
-                    tilefile.write(part, parts, None, place, {**told, "recipe": key})
+                    outlines = outlines_of(prepared, job.rows, size_px) if made.outlines else None
+                    tilefile.write(part, parts, outlines, place, {**told, "recipe": key})
                 else:
                     bagfile.write(part, _bag(prepared, job, parts.whole(), made.names, key), told)
         except FeatureError as error:

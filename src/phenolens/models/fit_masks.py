@@ -15,6 +15,7 @@ from typing import Any
 
 from phenolens import __version__
 from phenolens.core.errors import ModelError
+from phenolens.core.registry import Choice
 from phenolens.core.store import Store, key_of
 from phenolens.core.types import Example, Split
 from phenolens.models.bags import in_order
@@ -66,7 +67,7 @@ def _content(job: FitJob, split: Split, used: Mapping[str, Sequence[Example]]) -
     return {
         "step": "fit masks",
         "version": VERSION,
-        "model": job.model.identity(),
+        "model": model_identity(job.model),
         "task": job.task.identity(),
         "split": [split.name, split.hash],
         "seed": job.seed,
@@ -75,25 +76,37 @@ def _content(job: FitJob, split: Split, used: Mapping[str, Sequence[Example]]) -
     }
 
 
+def model_identity(model: Choice) -> dict[str, Any]:
+    """What of a model enters keys: of one that starts from weights their hash, and never where they lie.
+
+    Raises WeightsMissingError where they are not on this machine.
+    """
+    known, made = model.identity(), model.create()
+    if not hasattr(made, "fingerprint"):
+        return known
+    return {**known, "parameters": {**known["parameters"], "weights": made.fingerprint()}}
+
+
 def _refuse_empty(job: FitJob, split: Split, used: Mapping[str, Sequence[Example]]) -> None:
     for part in _LEARNT:
         if not used[part] and (part == "train" or job.model.create().needs_tune):
             raise ModelError(
-                f"no scan with a mask among the {len(getattr(split, part))} {part} patients of {split.name}",
+                f"no image with a mask among the {len(getattr(split, part))} {part} patients of {split.name}",
                 expected=f"at least one for model '{job.model.name}'",
-                todo="see quarantine.csv for their scans, or make the splits again",
+                todo="see quarantine.csv for their images, or make the splits again",
             )
 
 
 def _config(key: str, job: FitJob, split: Split, used: Mapping[str, Sequence[Example]]) -> dict[str, Any]:
     """What lies beside the weights: enough to restore the model, to refuse a patient it saw, and to cite it."""
-    identity = job.model.identity()
+    identity = model_identity(job.model)
+    params = {k: Path(v).name if k == "weights" and isinstance(v, str) else v for k, v in job.model.params.items()}
     sets = {part: sorted({e.patient for e in held}) for part, held in used.items()}
     seen = sorted({*sets["train"], *sets["tune"]})
     return {
         "format": FORMAT,
         "key": key,
-        "model": {**identity, "choice": {"name": job.model.name, "parameters": dict(job.model.params)}},
+        "model": {**identity, "choice": {"name": job.model.name, "parameters": params}},
         "task": job.task.identity(),
         "target": "mask",
         "context": dict(job.context),

@@ -23,6 +23,7 @@ from phenolens.report.fact import (
     site_counts,
     units,
 )
+from phenolens.report.mask_words import words_of
 from phenolens.report.names import Names
 from phenolens.report.record import Record
 
@@ -38,7 +39,7 @@ def participants(record: Record) -> Fact | None:
         return None
     used = int((record.images["status"] == "used").sum()) if "status" in record.images else 0
     of = f", from {words.count(used, _row_word(record))}" if used else ""
-    unit = "scan" if record.finds_masks else record.unit
+    unit = words_of(record.manifest).image if record.finds_masks else record.unit
     text = f"{words.count(table['patient'].nunique(), 'patient')} with {words.count(len(table), 'prediction')}, "
     return Fact(text=joined([f"{text}one a {unit}{of}"]), where=f"{PREDICTIONS}, {IMAGES}")
 

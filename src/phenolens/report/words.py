@@ -20,6 +20,10 @@ METRICS: Mapping[str, str] = {
     "median_dice": "median Dice",
     "surface_dice": "surface Dice",
     "median_surface_dice": "median surface Dice",
+    "boundary_um": "boundary distance (µm)",
+    "median_boundary_um": "median boundary distance (µm)",
+    "boundary95_um": "95% boundary distance (µm)",
+    "median_boundary95_um": "median 95% boundary distance (µm)",
     "cumulative_auc": "AUC at that time",
     "brier_at_horizon": "Brier score at that time",
     "scaled_integrated_brier": "gain over Kaplan–Meier",
@@ -46,7 +50,12 @@ MEANING: Mapping[str, str] = {
     "integrated_brier": "the mean squared error of the forecast survival, averaged over time: 0 is perfect",
 }
 
-LOWER = frozenset({"brier", "log_loss", "brier_at_horizon", "integrated_brier"})
+LOWER = frozenset(
+    {
+        *("brier", "log_loss", "brier_at_horizon", "integrated_brier"),
+        *("boundary_um", "median_boundary_um", "boundary95_um", "median_boundary95_um"),
+    }
+)
 """Metrics of which the smaller value is the better one."""
 
 

@@ -46,17 +46,24 @@ class Annotation:
     notes: tuple[str, ...]
 
 
-def read_annotation(path: Path, label: str, frame: Frame, *, offset: tuple[float, float] = (0, 0)) -> Annotation:
+def read_annotation(
+    path: Path,
+    label: str,
+    frame: Frame,
+    *,
+    offset: tuple[float, float] = (0, 0),
+    asked_by: str = "region.annotation",
+) -> Annotation:
     """The union of all polygons of one class, moved by `offset` level-0 px and clipped to the slide.
 
     label "Tumor" also takes "Tumor: Positive"; "*" takes every polygon; letter case is not looked at, with a note.
-    Raises AnnotationError for a file that is not QuPath GeoJSON, an unknown class (with those there are), and an
-    annotation that lies wholly outside the slide.
+    `asked_by` is the key of study.yaml that names the class. Raises AnnotationError for a file that is not QuPath
+    GeoJSON, an unknown class (with those there are), and an annotation that lies wholly outside the slide.
     """
     shapes, notes = read_shapes(path)
     chosen = [s for s in shapes if _matches(label, s.levels)]
     if not chosen:
-        raise _unknown(label, shapes, path)
+        raise _unknown(label, shapes, path, asked_by)
     exact = {s.levels[: len(_levels(label))] for s in chosen} - {_levels(label)}
     if exact and label != ANY:
         notes.append(f"class '{label}' was taken from '{': '.join(sorted(exact)[0])}' (letter case differs)")
@@ -256,13 +263,13 @@ def _matches(label: str, levels: tuple[str, ...]) -> bool:
     return bool(asked) and tuple(part.casefold() for part in levels[: len(asked)]) == asked
 
 
-def _unknown(label: str, shapes: list[Shape], path: Path) -> AnnotationError:
+def _unknown(label: str, shapes: list[Shape], path: Path, asked_by: str) -> AnnotationError:
     counts = Counter(s.label for s in shapes)
     there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items(), key=lambda c: (-c[1], c[0])))
     return AnnotationError(
         f"annotation class '{label}' not found; classes in this file: {there}",
         expected=f"at least one polygon of class '{label}'",
-        todo=f"correct region.annotation{nearest(label, counts)}, or set it to '*' for every polygon",
+        todo=f"correct {asked_by}{nearest(label, counts)}, or set it to '*' for every polygon",
         where=str(path),
     )
 

@@ -15,6 +15,7 @@ from phenolens.core.types import Frame, Rgb
 
 MOST_PX = 900
 _BLUE, _ORANGE, _GREY = (0, 90, 181), (213, 94, 0), (40, 40, 40)
+_DRAWN, _FOUND = (255, 140, 0), (0, 200, 255)
 _LEGEND_PX = 56
 
 
@@ -58,6 +59,17 @@ def contour(
         for ring in _rings(area):
             pen.line([tuple(p) for p in ring * factor], fill=colour, width=2, joint="curve")
     return _with_legend(picture, frame, float(factor[0]), annotation is not None, words)
+
+
+def compared(thumbnail: Rgb, frame: Frame, drawn: Any, found: Any) -> Image.Image:
+    """The thumbnail (h, w, 3) of the whole slide with what was drawn in orange and what was found in light blue."""
+    picture = small(thumbnail)
+    factor = np.array([picture.width / frame.shape[0], picture.height / frame.shape[1]])
+    pen = ImageDraw.Draw(picture)
+    for area, colour in ((drawn, _DRAWN), (found, _FOUND)):
+        for ring in _rings(area):
+            pen.line([tuple(p) for p in ring * factor], fill=colour, width=3, joint="curve")
+    return picture
 
 
 def _draw_tiles(picture: Image.Image, corners: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> None:

@@ -16,8 +16,8 @@ import shapely
 from phenolens.core.errors import AnnotationError, ImageError, StoreError
 from phenolens.core.store import Store, canonical, fingerprint, key_of
 from phenolens.core.types import Frame, Region, Rgb
-from phenolens.slides.annotation import Annotation, read_annotation
 from phenolens.slides.contour import contour, save_jpeg, small
+from phenolens.slides.drawn import annotation_of, refuse_other
 from phenolens.slides.image import Slide, open_slide
 from phenolens.slides.look import VERSION as LOOKS
 from phenolens.slides.look import look
@@ -45,20 +45,27 @@ class ExcludedError(ImageError):
 
 @dataclass(frozen=True, kw_only=True)
 class SlideJob:
-    """One slide to prepare: ids, path, QuPath GeoJSON or None, declared um per px or None. Can go to a worker."""
+    """One slide to prepare: ids, path, QuPath GeoJSON or None, declared um per px or None. Can go to a worker.
+
+    `mask_by` is the key of the fit that found the annotation, and `mask_of` the fingerprint of the slide it was found
+    on; None where it was drawn.
+    """
 
     patient: str
     image: str
     path: str
     annotation: str | None = None
     mpp: float | None = None
+    mask_by: str | None = None
+    mask_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What `prepare` found: region and tissue are MultiPolygons in level-0 px of frame; xy (n, 2) int64 are the corners
     of the kept tiles and side their side, both in level-0 px; facts holds tissue_mm2, annotation_share, quality and
-    look (`core.look`, of the thumbnail's optical density).
+    look (`core.look`, of the thumbnail's optical density). outline is the class that was drawn: as it was drawn that of
+    region.outline, else the region itself where it is annotated, else None.
     """
 
     patient: str
@@ -69,6 +76,7 @@ class Prepared:
     tissue: Any
     xy: npt.NDArray[np.int64]
     side: float
+    outline: Any | None
     settings: Mapping[str, Any]
     facts: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -97,7 +105,7 @@ class _Settings:
     def identity(self) -> dict[str, Any]:
         """What changes the artefact: all but how many tiles a patient is allowed, which is drawn later."""
         tiles = {k: v for k, v in asdict(self.tiles).items() if k not in ("max_per_patient", "seed")}
-        return {"region": asdict(self.region), "tiles": tiles, "quality": asdict(self.quality)}
+        return {"region": self.region.identity(), "tiles": tiles, "quality": asdict(self.quality)}
 
 
 def prepared_key(job: SlideJob, region: RegionSettings, tiles: TileSettings, quality: QualitySettings) -> str:
@@ -121,10 +129,13 @@ def prepare(job: SlideJob, region: RegionSettings, tiles: TileSettings, quality:
     if store.has("prepared", key, ".json"):
         return key
     try:
+        refuse_other(job, identity["slide"])
         with open_slide(job.path, patient=job.patient, image=job.image, mpp=job.mpp) as slide:
             content = _prepare(slide, job, settings, _Pictures(store, key, identity))
     except ImageError as fault:
         fault.where = fault.where or job.path
+        if job.mask_by is not None:
+            fault.found += " (the annotation is a predicted one)"
         raise
     with store.write("prepared", key, ".json", identity) as part:
         part.write_text(canonical(content) + "\n", encoding="utf-8")
@@ -140,6 +151,8 @@ def load_prepared(store: Store, key: str) -> Prepared:
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in made["frame"].items()}
     frame = Frame(**fields)
     area = shapely.from_geojson(json.dumps(made["region"]["area"]))
+    told = made.get("outline")
+    annotated = area if made["settings"]["region"]["annotation"] is not None else None
     return Prepared(
         patient=made["patient"],
         image=made["image"],
@@ -149,6 +162,7 @@ def load_prepared(store: Store, key: str) -> Prepared:
         tissue=shapely.from_geojson(json.dumps(made["tissue"])),
         xy=np.asarray(made["xy"], dtype=np.int64).reshape(-1, 2),
         side=made["side"],
+        outline=annotated if told is None else shapely.from_geojson(json.dumps(told)),
         settings=made["settings"],
         facts=made["facts"],
         notes=tuple(made["notes"]),
@@ -173,7 +187,7 @@ class _Pictures:
 
 
 def _identity(job: SlideJob, settings: _Settings) -> dict[str, Any]:
-    used = job.annotation if settings.region.annotation is not None else None
+    used = job.annotation if settings.region.drawn is not None else None
     with decoding(job.path):
         slide, drawn = fingerprint(Path(job.path)), fingerprint(Path(used)) if used else None
     return {
@@ -185,6 +199,7 @@ def _identity(job: SlideJob, settings: _Settings) -> dict[str, Any]:
         "slide": slide,
         "formats": formats_for(Path(job.path)),
         "annotation": drawn,
+        **({} if job.mask_by is None else {"mask_by": job.mask_by}),
         **settings.identity(),
     }
 
@@ -195,8 +210,9 @@ def _prepare(slide: Slide, job: SlideJob, settings: _Settings, pictures: _Pictur
     pictures.thumbnail(thumbnail)
     tissue = (find_tissue if settings.region.tissue == "otsu" else whole)(thumbnail, frame)
     annotation = annotation_of(slide, job, settings.region)
-    area = tissue.area if annotation is None else polygons(shapely.intersection(tissue.area, annotation.area))
-    share = None if annotation is None else round(area.area / tissue.area.area, 6)
+    inside = tissue.area if annotation is None else polygons(shapely.intersection(tissue.area, annotation.area))
+    share = None if annotation is None else round(inside.area / tissue.area.area, 6)
+    area = tissue.area if settings.region.annotation is None else inside
     drawn = (thumbnail, frame, tissue.area, None if annotation is None else annotation.area)
     words = f"{mm2(tissue.area, frame):.3g} mm2 tissue" + ("" if share is None else f", {share:.0%} of it annotated")
     try:
@@ -212,7 +228,10 @@ def _prepare(slide: Slide, job: SlideJob, settings: _Settings, pictures: _Pictur
     facts: dict[str, Any] = {"tissue_mm2": figures["tissue_mm2"], "annotation_share": share, "quality": figures}
     facts["look"] = look(thumbnail)
     notes = (*slide.notes, *(annotation.notes if annotation else ()), *grid.notes)
-    return _content(slide, region, tissue.area, grid, {"settings": settings.identity(), "facts": facts, "notes": notes})
+    rest: dict[str, Any] = {"settings": settings.identity(), "facts": facts, "notes": notes}
+    if annotation is not None and settings.region.outline is not None:
+        rest["outline"] = json.loads(shapely.to_geojson(annotation.area))
+    return _content(slide, region, tissue.area, grid, rest)
 
 
 def _content(
@@ -231,26 +250,12 @@ def _content(
     }
 
 
-def annotation_of(slide: Slide, job: SlideJob, settings: RegionSettings) -> Annotation | None:
-    """The annotation that the settings ask for, None where they ask for none; raises AnnotationError."""
-    if settings.annotation is None:
-        return None
-    if not job.annotation:
-        raise AnnotationError(
-            "no annotation for this image",
-            expected=f"a QuPath GeoJSON with the class '{settings.annotation}'",
-            todo="name it in the column annotation of the images table, or leave out region.annotation",
-        )
-    offset = slide.bounds if settings.annotation_origin == "qupath" else (0, 0)
-    return read_annotation(Path(job.annotation), settings.annotation, slide.frame, offset=offset)
-
-
 def _check_share(share: float | None, settings: RegionSettings) -> None:
     if share is None:
         return
     if share == 0:
         raise AnnotationError(
-            f"annotation '{settings.annotation}' that holds no tissue",
+            f"annotation '{settings.drawn}' that holds no tissue",
             expected="an annotation over the tissue",
             todo="look at the contour; check that it was drawn on this slide, and region.annotation_origin",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +32,8 @@ class RegionSettings:
 
     tissue: "otsu" finds it, "none" takes the whole picture. annotation: class name in the QuPath GeoJSON ("*": every
     polygon), None for no annotation. annotation_origin: "qupath" adds the offset of the scanned area (QuPath counts
-    from there), "slide" takes coordinates as level 0. min_overlap: share of a tile inside the region.
+    from there), "slide" takes coordinates as level 0. min_overlap: share of a tile inside the region. outline: a class
+    that is read as annotation is, but only to know where it lies; the region stays all tissue.
     min_annotation_share: a slide with less of its tissue annotated is excluded from the study.
     """
 
@@ -41,12 +42,25 @@ class RegionSettings:
     annotation_origin: Literal["qupath", "slide"] = "qupath"
     min_overlap: float = 0.6
     min_annotation_share: float | None = None
+    outline: str | None = None
+
+    @property
+    def drawn(self) -> str | None:
+        """The class that is read from the annotation file."""
+        return self.annotation if self.annotation is not None else self.outline
+
+    def identity(self) -> dict[str, Any]:
+        """What changes an artefact; a setting that was not always there only where it is used."""
+        known = asdict(self)
+        return known if self.outline is not None else {k: v for k, v in known.items() if k != "outline"}
 
     def __post_init__(self) -> None:
         if self.tissue not in ("otsu", "none"):
             raise ValueError(f"tissue is '{self.tissue}'; it is otsu or none")
         if self.annotation_origin not in ("qupath", "slide"):
             raise ValueError(f"annotation_origin is '{self.annotation_origin}'; it is qupath or slide")
+        if self.annotation is not None and self.outline is not None:
+            raise ValueError(f"outline is '{self.outline}' beside annotation '{self.annotation}'; give one of them")
         if not 0 <= self.min_overlap <= 1:
             raise ValueError(f"min_overlap is {self.min_overlap}; it lies between 0 and 1")
         if self.min_annotation_share is not None:

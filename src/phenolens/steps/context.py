@@ -31,9 +31,14 @@ def _of_kind(desk: Desk, ready: Ready) -> dict[str, Any]:
     if study.reads == "table":
         return {"table": study.features.params}
     return {
-        "region": study.region.model_dump(mode="json"),
+        "region": study.region.model_dump(mode="json", exclude={"masks"}) | _lent(desk),
         "tiles": study.tiles.model_dump(mode="json", exclude={"magnification"}) | {"mpp": study.tiles.spacing},
     }
+
+
+def _lent(desk: Desk) -> dict[str, Any]:
+    """Where the annotations are a model's."""
+    return {} if desk.study.region.masks is None else {"annotation": desk.region.annotation}
 
 
 def devices_of(desk: Desk) -> list[str]:

@@ -19,6 +19,7 @@ from phenolens.core.types import Cohort, Finding
 from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
+from phenolens.slides.annotation import ANY
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
@@ -69,7 +70,11 @@ class Desk:
 
     @property
     def region(self) -> RegionSettings:
-        return RegionSettings(**self.study.region.model_dump())
+        """How the region of a slide is found; annotations that are lent hold one class, as QuPath writes them."""
+        asked = self.study.region.model_dump(exclude={"masks"})
+        if self.study.region.masks is not None:
+            asked |= {"annotation": ANY, "annotation_origin": "qupath"}
+        return RegionSettings(**asked, outline=self.study.task.target if self.study.segments else None)
 
     @property
     def tiles(self) -> TileSettings:
@@ -131,10 +136,12 @@ class Ready:
     def task(self, study: Study) -> Choice:
         """The task with its classes filled in."""
         if study.segments:
-            return Choice("task", study.task.kind, {"tolerance_mm": study.task.tolerance_mm})
+            asked = study.task
+            tolerance = asked.tolerance_mm if study.reads == "scan" else asked.tolerance_um / 1000
+            return Choice("task", asked.kind, {"tolerance_mm": tolerance})
         if study.survives:
-            asked = study.task.model_dump(include={"target", "time", "event", "horizons", "tau"})
-            return Choice("task", study.task.kind, asked)
+            told = study.task.model_dump(include={"target", "time", "event", "horizons", "tau"})
+            return Choice("task", study.task.kind, told)
         return Choice("task", study.task.kind, {"target": study.task.target, "classes": self.classes})
 
 

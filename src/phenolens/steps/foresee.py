@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from phenolens.core.compute import default_workers, run_all
-from phenolens.core.errors import FeatureError, PhenolensError
+from phenolens.core.errors import FeatureError, ModelError, PhenolensError
 from phenolens.core.types import Finding
 from phenolens.features.extract import encoder_identity
+from phenolens.models.fit_masks import model_identity
 from phenolens.scans.image import open_scan
 from phenolens.scans.prepare import ScanJob, no_mask
+from phenolens.slides.drawn import annotation_of
 from phenolens.slides.image import open_slide
-from phenolens.slides.prepare import SlideJob, annotation_of
+from phenolens.slides.prepare import SlideJob
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import check_mpp
 from phenolens.steps import scans, tables
@@ -93,15 +95,19 @@ def _open_scan(job: ScanJob) -> None:
 
 
 def _weights(desk: Desk) -> list[Finding]:
-    """A finding when the encoder's weights are not on this machine."""
+    """Findings where the weights of the encoder, or those that a model starts from, are not on this machine."""
     encoder = desk.study.encoder()
     assert encoder is not None, "the study names an encoder"
-    try:
-        encoder_identity(encoder)
-    except FeatureError as error:
-        what = f"found {error.found}, expected {error.expected}"
-        return [Finding(rule="encoder-unusable", severity="error", what=what, todo=error.todo, where=error.where)]
-    return []
+    asked = [("encoder-unusable", partial(encoder_identity, encoder))]
+    asked += [("model-unusable", partial(model_identity, choice)) for choice in desk.study.model_choices()]
+    findings = []
+    for rule, weigh in asked:
+        try:
+            weigh()
+        except (FeatureError, ModelError) as error:
+            what = f"found {error.found}, expected {error.expected}"
+            findings.append(Finding(rule=rule, severity="error", what=what, todo=error.todo, where=error.where))
+    return findings
 
 
 def _headers(desk: Desk, jobs: Sequence[SlideJob]) -> tuple[list[Finding], dict[str, list[Header]]]:
@@ -164,9 +170,9 @@ def _cost(desk: Desk, headers: dict[str, list[Header]]) -> list[str]:
     line = f"at most {tiles:,} tiles of {side:.0f} um"
     if encoder.place != "cpu":
         return [line, "hours depend on the device; the run shows its rate and the time left"]
-    rate, width = _trial(encoder.load("cpu"), desk)
+    rate, size = _trial(encoder.load("cpu"), desk)
     workers = desk.workers or default_workers()
-    need = tiles * width * _BYTES_PER_VALUE + sum(map(len, headers.values())) * _BYTES_OF_PICTURES
+    need = tiles * size + sum(map(len, headers.values())) * _BYTES_OF_PICTURES
     minutes = tiles / rate / workers / 60
     spent = f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{max(1, round(minutes))} min"
     lines = [
@@ -178,12 +184,13 @@ def _cost(desk: Desk, headers: dict[str, list[Header]]) -> list[str]:
     return lines
 
 
-def _trial(encode: object, desk: Desk) -> tuple[float, int]:
-    """Tiles a second on one processor and the length of a feature, on a few tiles of noise."""
+def _trial(encode: object, desk: Desk) -> tuple[float, float]:
+    """Tiles a second on one processor and the bytes of what is kept of one, on a few tiles of noise."""
     assert callable(encode)
     size = desk.tiles.size_px
     noise = np.random.default_rng(0).integers(120, 250, (_TRIAL, size, size, 3), dtype=np.uint8)
     encode(noise[:1], desk.tiles.mpp)
     start = time.perf_counter()
-    width = encode(noise, desk.tiles.mpp).shape[1]
-    return _TRIAL / (time.perf_counter() - start), int(width)
+    made = encode(noise, desk.tiles.mpp)
+    rate = _TRIAL / (time.perf_counter() - start)
+    return rate, (sum(map(len, made)) / _TRIAL if isinstance(made, list) else made.shape[1] * _BYTES_PER_VALUE)

@@ -1,4 +1,4 @@
-"""A study of masks: fits in folds, a mask of every test scan on its own grid, and what it agrees with."""
+"""A study of masks: fits in folds, a mask of every test image on its own grid, and what it agrees with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,9 +20,8 @@ from phenolens.evaluate.overlap import overlap_estimates
 from phenolens.models.fit import FitJob
 from phenolens.models.fit_masks import fit_masks
 from phenolens.steps.desk import Desk, Ready, write_csv
-from phenolens.steps.found import SUFFIX, FoundJob, find
+from phenolens.steps.finders import finder_of
 from phenolens.steps.models import Fit, folder_of
-from phenolens.steps.scans import Sources
 from phenolens.steps.states import ImageState, States
 
 MASKS, TABLE = "masks", "segmentation.csv"
@@ -33,17 +31,21 @@ _OTHERS = ("predictions.csv", "coefficients.csv", "sequences.csv", "audit.json",
 """Results of other tasks, which a study that was changed may have left."""
 
 
-def make_examples(ready: Ready, states: States, sources: Sources) -> tuple[list[Example], dict[str, str]]:
-    """One example a scan with a volume, in the order of ids, and the key of each one's content."""
-    del ready
+def make_examples(states: States, sources: Mapping[str, Any]) -> tuple[list[Example], dict[str, str]]:
+    """One example an image with a volume or tiles, in the order of ids, and the key of each one's content."""
     made, keys = [], {}
     for image, source in sorted(sources.items()):
         state = states[image]
-        part = Part(name=state.job.sequence, image=image, source=source)
+        part = Part(name=_sequence(state), image=image, source=source)
         site = {"site": state.site}
         made.append(Example(patient=state.job.patient, unit_id=image, parts=(part,), covariates=site))
         keys[image] = key_of([state.features, state.prepared])
     return made, keys
+
+
+def _sequence(state: ImageState) -> str:
+    """The sequence of a scan; slides have none."""
+    return str(getattr(state.job, "sequence", "slide"))
 
 
 def mixed(examples: Sequence[Example]) -> list[Finding]:
@@ -97,19 +99,21 @@ def _learnt_from(split: Split | None, examples: Sequence[Example], held: set[str
 def find_masks(
     desk: Desk, ready: Ready, fits: Sequence[Fit], examples: Sequence[Example], states: States
 ) -> pd.DataFrame:
-    """Masks of all test scans, each by the model of its fold; results/segmentation.csv and results/masks."""
-    jobs: list[tuple[Fit, FoundJob]] = []
+    """Masks of all test images, each by the model of its fold; results/segmentation.csv and results/masks."""
+    finder = finder_of(desk)
+    jobs: list[tuple[Fit, ImageState, Any]] = []
     for one in fits:
         for example in examples if one.split else ():
             if one.split is not None and example.patient in one.split.test:
-                jobs.append((one, _job(desk, ready, one, states[example.unit_id])))
+                state = states[example.unit_id]
+                jobs.append((one, state, finder.job_of(desk, ready, one.key, state)))
     if not jobs:
-        raise ModelError("no test scan", expected="at least one split", todo="check the validation section")
+        raise ModelError(f"no test {finder.image}", expected="at least one split", todo="check the validation section")
     rows = []
-    with desk.progress.step("finding masks", len(jobs), "scans") as step:
-        outcomes = run_all(partial(find, root=desk.root), [job for _, job in jobs], workers=desk.workers)
-        for (one, job), outcome in zip(jobs, outcomes, strict=True):
-            rows.append(_row(desk, one, states[job.scan.image], outcome.unwrap()))
+    with desk.progress.step("finding masks", len(jobs), f"{finder.image}s") as step:
+        outcomes = run_all(partial(finder.find, root=desk.root), [job for *_, job in jobs], workers=desk.workers)
+        for (one, state, _), outcome in zip(jobs, outcomes, strict=True):
+            rows.append(_row(desk, one, state, outcome.unwrap()))
             step.advance()
     order = ["model", "scheme", "repeat", "fold", "patient", "image"]
     table = pd.DataFrame(rows).sort_values(order, ignore_index=True)
@@ -119,17 +123,6 @@ def find_masks(
     table = table.assign(mask=_publish(desk, table))
     write_csv(desk.results / TABLE, table)
     return table
-
-
-def _job(desk: Desk, ready: Ready, one: Fit, state: ImageState) -> FoundJob:
-    return FoundJob(
-        scan=state.job,
-        prepared=state.prepared,
-        features=state.features,
-        fit=one.key,
-        task=ready.task(desk.study),
-        base=desk.study.base,
-    )
 
 
 def _row(desk: Desk, one: Fit, state: ImageState, key: str) -> dict[str, Any]:
@@ -143,12 +136,12 @@ def _row(desk: Desk, one: Fit, state: ImageState, key: str) -> dict[str, Any]:
         "fold": one.split.fold,
         "patient": state.job.patient,
         "image": state.job.image,
-        "sequence": state.job.sequence,
+        "sequence": _sequence(state),
         "site": state.site,
         **figures,
         "flag": "nothing found" if empty else "",
         "fit": one.key,
-        "mask": desk.relative(desk.store.path("masks", key, SUFFIX)),
+        "mask": desk.relative(desk.store.path("masks", key, finder_of(desk).suffix)),
         "picture": desk.relative(desk.store.path("overlays", key, ".jpg")),
     }
 
@@ -168,7 +161,7 @@ def _publish(desk: Desk, table: pd.DataFrame) -> pd.Series[str]:
     places = table["mask"].copy()
     kept: set[str] = set()
     for row, image, mask in _main(desk, table)[["image", "mask"]].itertuples(name=None):
-        name = file_name(image)
+        name = file_name(image, finder_of(desk).suffix)
         kept.add(name)
         with atomic(folder / name) as part:
             part.write_bytes((desk.study.folder / mask).read_bytes())
@@ -179,10 +172,10 @@ def _publish(desk: Desk, table: pd.DataFrame) -> pd.Series[str]:
     return places
 
 
-def file_name(image: str) -> str:
-    """IMAGE.nii.gz; an id that is no file name gets a hash in place of what cannot be in one."""
+def file_name(image: str, suffix: str) -> str:
+    """IMAGE.nii.gz or IMAGE.geojson; an id that is no file name gets a hash in place of what cannot be in one."""
     plain = re.sub(r"[^\w.-]", "_", image).lstrip(".")
-    return f"{plain}{SUFFIX}" if plain == image else f"{plain}-{key_of(image)[:8]}{SUFFIX}"
+    return f"{plain}{suffix}" if plain == image else f"{plain}-{key_of(image)[:8]}{suffix}"
 
 
 def measure(desk: Desk, table: pd.DataFrame, splits: Sequence[Split]) -> pd.DataFrame:
@@ -197,11 +190,11 @@ def measure(desk: Desk, table: pd.DataFrame, splits: Sequence[Split]) -> pd.Data
 
 
 def not_found(desk: Desk, table: pd.DataFrame) -> list[Finding]:
-    """Scans on which nothing, or mostly something else, was found."""
-    main = _main(desk, table)
+    """Images on which nothing, or mostly something else, was found."""
+    main, finder = _main(desk, table), finder_of(desk)
     made = []
     for rows, rule, what in (
-        (main[main["parts_pred"] == 0], "nothing-found", "no voxel of {n} was called part of the {target}"),
+        (main[main["parts_pred"] == 0], "nothing-found", "no {piece} of {n} was called part of the {target}"),
         (
             main[(main["parts_pred"] > 0) & (main["dice"] < FEW_FOUND)],
             "poorly-found",
@@ -209,7 +202,8 @@ def not_found(desk: Desk, table: pd.DataFrame) -> list[Finding]:
         ),
     ):
         if len(rows):
-            said = what.format(n=f"{len(rows)} of {len(main)} scans", target=desk.study.task.target)
+            n = f"{len(rows)} of {len(main)} {finder.image}s"
+            said = what.format(n=n, target=desk.study.task.target, piece=finder.piece)
             todo = "look at their pictures in the report before the masks are used"
             who = tuple(sorted(set(rows["patient"])))
             made.append(Finding(rule=rule, severity="warning", what=said, todo=todo, who=who))
@@ -226,7 +220,7 @@ def told(desk: Desk, fits: Sequence[Fit], table: pd.DataFrame, states: States) -
             "fits": dict(_seen(desk, [f for f in fits if f.key in used and f.split is not None])),
             "images": [
                 {k: row[k] for k in ("patient", "image", "sequence", "mask", "fit")}
-                | {"scan": _scan_of(desk, states[row["image"]]), "flag": row["flag"]}
+                | {"scan": finder_of(desk).fingerprint(desk, states[row["image"]]), "flag": row["flag"]}
                 for row in main.sort_values("image").to_dict("records")
             ],
             "final": desk.relative(folder_of(desk, final)),
@@ -239,10 +233,3 @@ def _seen(desk: Desk, fits: Sequence[Fit]) -> Iterator[tuple[str, dict[str, Any]
         config = json.loads((folder_of(desk, one) / "config.json").read_text("utf-8"))
         patients = {"training_patients": config["training_patients"]}
         yield one.key, {"folder": desk.relative(folder_of(desk, one)), "split": config["split"], **patients}
-
-
-def _scan_of(desk: Desk, state: ImageState) -> str:
-    """The fingerprint of the scan, as it was when its region was read."""
-    path: Path = desk.store.path("scan", state.prepared, ".json").with_suffix(".made.json")
-    found: str = json.loads(path.read_text("utf-8"))["content"]["scan"]
-    return found

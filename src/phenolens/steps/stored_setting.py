@@ -11,6 +11,9 @@ from phenolens.core.registry import Choice
 from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
+from phenolens.slides.quality import QualitySettings
+from phenolens.slides.region import RegionSettings
+from phenolens.slides.tiles import TileSettings
 from phenolens.study import FILE
 from phenolens.studyfile import parse
 
@@ -23,6 +26,28 @@ class ScanSetting:
     scan: ScanSettings
     sequences: tuple[str, ...]
     mask_from: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideSetting:
+    """The encoder, and how slides are prepared where nothing was drawn on them."""
+
+    encoder: Choice
+    region: RegionSettings
+    tiles: TileSettings
+    quality: QualitySettings
+
+
+def slide_setting(config: Mapping[str, Any], base: Path) -> SlideSetting:
+    """The settings in a model's config, of a model that finds outlines."""
+    context = config["context"]
+    chosen = context["encoder_choice"]
+    return SlideSetting(
+        encoder=Choice("encoder", chosen["name"], chosen["params"], base),
+        region=RegionSettings(**context["region"]),
+        tiles=TileSettings(**context["tiles"]),
+        quality=QualitySettings(**context["quality"]),
+    )
 
 
 def scan_setting(config: Mapping[str, Any], base: Path) -> ScanSetting:

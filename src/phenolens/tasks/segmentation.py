@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from phenolens.core.errors import ModelError
 from phenolens.core.types import Example, Volume
+from phenolens.tasks._outlines import outline_agreement
 
 Mask = npt.NDArray[np.bool_]
 """Shape (z, y, x)."""
@@ -70,6 +71,12 @@ class Segmentation:
             "dice": dice(found, drawn),
             "surface_dice": surface_dice(found, drawn, spacing, tolerance_mm=self.tolerance_mm),
         }
+
+    def outline_agreement(
+        self, found: npt.NDArray[np.bool_], drawn: npt.NDArray[np.bool_], tissue: npt.NDArray[np.bool_], um: float
+    ) -> dict[str, float | None]:
+        """Of two outlines on a slide, masks (h, w) with pixels of `um` micrometres; see `tasks._outlines`."""
+        return outline_agreement(found, drawn, tissue, um, tolerance_um=1000 * self.tolerance_mm)
 
 
 def dice(a: Mask, b: Mask) -> float:

@@ -13,7 +13,8 @@ from phenolens.core.types import Rgb
 class Pixels:
     """Every tile as a JPEG of `quality` without reduced colour, or as PNG, loss-free, where quality is null.
 
-    At quality 90 a tile of 224 px takes about 20 kB, an eighth of its pixels.
+    At quality 90 a tile of 224 px takes about 20 kB, an eighth of its pixels. With `outlines` the part of each tile
+    that lies in the annotated class is stored beside it.
     """
 
     version: ClassVar[int] = 1
@@ -27,6 +28,7 @@ class Pixels:
     names: ClassVar[tuple[str, ...] | None] = None
 
     quality: int | None = 90
+    outlines: bool = False
 
     def __post_init__(self) -> None:
         if self.quality is not None and not 50 <= self.quality <= 100:
