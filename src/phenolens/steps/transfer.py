@@ -85,7 +85,8 @@ def starting(desk: Desk, choice: Choice, split: Split | None) -> Choice:
     if place is None:
         return choice
     found = lending(desk, place, choice.name, split)
-    return replace(choice, params={**choice.params, "start": str(found.folder)})
+    kept = {name: value for name, value in choice.params.items() if name != "weights"}
+    return replace(choice, params={**kept, "start": str(found.folder)})
 
 
 @dataclass(frozen=True, kw_only=True)
