@@ -148,6 +148,41 @@ def test_estimates_by_horizon_and_site_are_in_the_report(copy: Path) -> None:
     assert "Kaplan–Meier curves of the risk groups" in page
 
 
+def test_subgroups_are_told_with_events_on_each_side_and_drawn_in_the_report(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path, patients=150, effect=1.5)
+    table = pd.read_csv(folder / "patients.csv")
+    table = table.assign(sex=["f", "m", "m"] * 50, scanner=["Old" if i < 12 else "New" for i in range(150)])
+    table.to_csv(folder / "patients.csv", index=False)
+    x = pd.read_csv(folder / "features.csv")
+    x.loc[table["sex"] == "f", "x0"] = np.random.default_rng(1).normal(size=50)
+    x.to_csv(folder / "features.csv", index=False)
+    write_study(folder, subgroups=["sex", "scanner"])
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    told = pd.read_csv(folder / "results" / "subgroups.csv").set_index("level")
+    assert told.loc["f", "difference"] < -0.1
+    assert told.loc["f", "p_holm"] < 0.05
+    early = table[(table["os_event"] == 1) & (table["os_days"] <= 1095)].groupby("sex").size()
+    assert (told.loc["f", "n_events"], told.loc["f", "rest_events"]) == (early["f"], early["m"])
+    assert told.loc["Old", "note"].endswith("(10 needed)")
+    page = page_of(folder)
+    assert "For sex f Uno&#39;s C is 0." in page
+    assert "more than chance explains" in page
+    assert "1 subgroup cannot be estimated: fewer than 10 patients with the event." in page
+    assert "never as a verdict" in page
+
+
+def test_a_column_that_orders_the_follow_up_stops_the_study_until_it_is_signed_off(copy: Path) -> None:
+    told = pd.read_csv(copy / "patients.csv")["os_days"]
+    table = pd.read_csv(copy / "features.csv").assign(late=np.log(told) + np.sin(np.arange(150)) / 20)
+    table.to_csv(copy / "features.csv", index=False)
+    (found,) = [f for f in check(copy, workers=0, progress=QUIET).findings if f.rule == "column-tells-target"]
+    assert found.severity == "error"
+    assert "1 column of 9 alone tells the os: late (C 0.9" in found.what
+    write_study(copy, sign_offs={"column-tells-target": "measured at the start, by an oracle"})
+    (found,) = [f for f in check(copy, workers=0, progress=QUIET).findings if f.rule == "column-tells-target"]
+    assert (found.severity, found.signed_off) == ("warning", "measured at the start, by an oracle")
+
+
 def test_the_audit_comes_into_the_report(copy: Path) -> None:
     line, shortcuts = audit_study(copy, permutations=19, workers=0, progress=QUIET).lines
     assert shortcuts == "shortcuts and sites: not tested where survival is predicted"
