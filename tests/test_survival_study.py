@@ -183,6 +183,27 @@ def test_a_column_that_orders_the_follow_up_stops_the_study_until_it_is_signed_o
     assert (found.severity, found.signed_off) == ("warning", "measured at the start, by an oracle")
 
 
+def sized(folder: Path, *, told_by: str) -> Path:
+    """A finished study with the volume among its features and the baseline of size; `told_by` moves the hazard."""
+    write_cohort(folder, patients=150, effect=1.5)
+    table = pd.read_csv(folder / "features.csv").rename(columns={told_by: "volume"})
+    table["volume"] = np.exp(table["volume"])
+    table.to_csv(folder / "features.csv", index=False)
+    write_study(folder, models=["volume_only", "cox"], validation={"folds": 5, "repeats": 2})
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    return folder
+
+
+def test_size_alone_stands_beside_the_model_and_is_compared_with_it(tmp_path: Path) -> None:
+    page = page_of(sized(tmp_path / "size", told_by="x0"))
+    assert "cox minus volume_only" in page
+    assert "On these patients no model is shown to do better than volume_only (Uno&#39;s C 0." in page
+    page = page_of(sized(tmp_path / "texture", told_by="x1"))
+    assert "no model is shown to do better than volume_only" not in page
+    card = json.loads((tmp_path / "texture" / "results" / "card.json").read_text())
+    assert "Uno's C, cox minus volume_only: 0." in json.dumps(card, ensure_ascii=False)
+
+
 def test_the_audit_comes_into_the_report(copy: Path) -> None:
     line, shortcuts = audit_study(copy, permutations=19, workers=0, progress=QUIET).lines
     assert shortcuts == "shortcuts and sites: not tested where survival is predicted"
