@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from phenolens.audit.battery import run
-from phenolens.audit.evidence import gather
 from phenolens.audit.findings import judge
+from phenolens.audit.labels import gather
 from phenolens.audit.null_run import null_run, permutation_p
 from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.registry import Choice
@@ -89,7 +89,7 @@ def main() -> None:
     patients = pd.DataFrame({"scanner": ["XYZ"[i % 3] for i in range(PATIENTS)]}, index=[e.patient for e in examples])
     images = pd.DataFrame({"patient": list(patients.index), "image": list(patients.index)})
     evidence = gather(examples, splits, TASK, predictions(examples, splits))
-    tests, _ = run(evidence, target="type", patients=patients, images=images, declared=("scanner",))
+    tests, _ = run(evidence, patients=patients, images=images, declared=("scanner",))
     found = judge(tests, [{**null, "model": given.model}]).findings
     done = time.perf_counter()
     print(f"shortcuts and sites, 999 refits each: {done - ran:.1f} s ({len(found)} findings)")

@@ -205,8 +205,9 @@ def test_size_alone_stands_beside_the_model_and_is_compared_with_it(tmp_path: Pa
 
 
 def test_the_audit_comes_into_the_report(copy: Path) -> None:
-    line, shortcuts = audit_study(copy, permutations=19, workers=0, progress=QUIET).lines
-    assert shortcuts == "shortcuts and sites: not tested where survival is predicted"
+    line, nothing, *untested = audit_study(copy, permutations=19, workers=0, progress=QUIET).lines
+    assert nothing == "no finding in 2 tests of shortcuts and sites"
+    assert [told.partition(":")[0] for told in untested] == ["missingness-shortcut", "size-alone"]
     assert line.startswith("cox: fold-mean of Uno's C 0.")
     assert "null run clean" in line
     (test,) = json.loads((copy / "results" / "audit.json").read_text())["permutation"]
@@ -214,6 +215,38 @@ def test_the_audit_comes_into_the_report(copy: Path) -> None:
     page = page_of(copy)
     assert "permutation p 0.050" in page
     assert "shuffled, time and event together" in page
+    assert "Could the follow-up be told without looking at the tumour?" in page
+    assert "Events by site, and what site and models tell" in page
+    for word in ("macro AUC", "labels"):
+        assert word not in page[page.index('<section id="audit">') : page.index('<section id="settings">')]
+
+
+def test_a_scanner_that_is_the_prognosis_and_sites_that_differ_are_found_and_shown(copy: Path) -> None:
+    told = pd.read_csv(copy / "features.csv")["x0"] > 0
+    table = pd.read_csv(copy / "patients.csv").assign(scanner=np.where(told, "Old", "New"))
+    table.to_csv(copy / "patients.csv", index=False)
+    write_study(copy, audit={"acquisition": ["scanner"]})
+    run_study(copy, workers=0, extend=True, progress=QUIET)
+    done = audit_study(copy, permutations=19, workers=0, progress=QUIET)
+    (found,) = [f for f in done.findings if f.rule == "acquisition-shortcut"]
+    assert "carried by scanner" in found.what
+    page = page_of(copy)
+    assert "compare patients within one level of scanner" in page
+    assert "how the images were made" in page
+
+
+def test_too_few_events_for_a_concordance_are_said_and_nothing_is_refitted(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path, patients=60)
+    table = pd.read_csv(folder / "patients.csv")
+    table["os_event"] = [int(i % 8 == 0) for i in range(60)]
+    table.to_csv(folder / "patients.csv", index=False)
+    write_study(folder)
+    run_study(folder, workers=0, progress=QUIET)
+    line, shortcuts = audit_study(folder, permutations=19, workers=0, progress=QUIET).lines
+    assert line.startswith("cox: no permutation p (Uno's C not estimable: ")
+    assert "patients with the event by 1095 (10 needed)); no null run" in line
+    assert shortcuts == "shortcuts and sites: not tested, since too few patients have the event"
+    assert "Uno&#39;s C not estimable" in page_of(folder)
 
 
 def test_the_command_line_runs_a_study_of_survival_to_its_report(tmp_path: Path) -> None:
