@@ -96,16 +96,17 @@ def _of_test(test: Test, p: float) -> Finding:
 
 
 def _of_null_run(run: Mapping[str, Any]) -> Finding:
+    score = "Uno's C" if "Uno" in str(run.get("statistic", "")) else "AUC"
     return Finding(
         rule=NULL_RUN,
         severity="error",
         what=(
-            f"the procedure of {run['model']} finds signal in shuffled labels: mean fold-mean AUC {run['mean']:.3f} "
-            f"over {run['runs']} runs, where {0.5 + run['threshold']:.3f} is the limit"
+            f"the procedure of {run['model']} finds signal in shuffled labels: mean fold-mean {score} "
+            f"{run['mean']:.3f} over {run['runs']} runs, where {0.5 + run['threshold']:.3f} is the limit"
         ),
         todo="look for what reads test labels: a selection, scaling or stopping outside the fold, or copied patients",
         where="audit",
-        inflates=f"the AUC by about {run['mean'] - 0.5:.2f}, as measured here",
+        inflates=f"the {score} by about {run['mean'] - 0.5:.2f}, as measured here",
     )
 
 

@@ -157,7 +157,7 @@ def measure(desk: Desk, predictions: Predicted) -> pd.DataFrame:
         called = decision_of(desk.study, predictions.classes)
         table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
         beside = readers(predictions)
-        measure_subgroups(desk, predictions)
+    measure_subgroups(desk, predictions)
     write_csv(desk.results / "estimates.csv", table)
     if len(beside):
         write_csv(desk.results / "readers.csv", beside)
