@@ -1,4 +1,4 @@
-"""Robustness for a reader: what each fault of a slide, dose by dose, does to the predictions."""
+"""Robustness for a reader: what each fault of a slide or a scan, dose by dose, does to the predictions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _TITLES = {
     "jpeg": "JPEG compression",
     "pen": "Pen marks",
     "fold": "Tissue folds",
+    "noise": "More noise",
+    "bias": "Bias field",
+    "spacing": "Coarser voxels",
+    "contour": "Outline moved",
+    "rotation": "Turned",
 }
 _HARM = 0.05
 """A fall of the mean probability of the true class from which the words call it one, where its interval excludes 0."""
@@ -38,7 +43,8 @@ def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
     return {
         "figure": album.figure(figures_robustness.dose_response(shown, faults, titles, models)),
         "patients": words.count(int(made["patients"]), "test patient"),
-        "tiles": f"{int(made['tiles']):,}",
+        "of_scans": "scans" in made,
+        "read": words.count(int(made["scans"]), "scan") if "scans" in made else words.count(int(made["tiles"]), "tile"),
         "faults": [_fault(rows[rows["fault"] == f], _TITLES.get(f, f), models, names) for f in faults],
         "clean": [_clean(rows[(rows["fault"] == "none") & (rows["model"] == m)], m) for m in models],
         "notes": [words.sentence(n) for n in _notes(rows)],
