@@ -15,6 +15,7 @@ from phenolens.core.errors import ModelError, StudyError
 from phenolens.core.types import Bag, BagSource, Example, Loaded, Part
 from phenolens.models.fit import Fold, run_fold
 from phenolens.models.zoo.logistic import Logistic
+from phenolens.report.build import build
 from phenolens.run import check, run_study, stored_examples
 from phenolens.steps.desk import Desk
 from phenolens.study import Study
@@ -95,6 +96,14 @@ def test_absurd_readings_of_test_and_tune_patients_change_nothing_fitted(finishe
     pd.testing.assert_frame_equal(after.table, before.table)
     with pytest.raises(ModelError, match="no feature of 6 that repeated readings agree on"):
         fold(spoil(made, frozenset(sorted(first.train)[:3])))
+
+
+def test_the_report_says_how_many_features_are_stable_and_which_are_not(finished: Path) -> None:
+    page = build(finished).read_text("utf-8")
+    part = page[page.index("Stable features of logistic") :]
+    assert "of 6 features are kept in a fold" in part
+    assert "read as they are and after rotation, contour and noise" in part
+    assert part.index("T1/volume") < part.index("among the worst") < part.index("T1/roughness")
 
 
 def test_running_again_measures_nothing_and_gives_the_same_bytes(

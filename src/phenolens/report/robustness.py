@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from phenolens.report import figures_robustness, words
+from phenolens.report import figures_robustness, stable, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record
@@ -30,10 +30,11 @@ _STEADY = 0.9
 
 
 def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
-    """The curves, a line of reading each fault and a table of the worst doses; empty where it was not tested."""
-    made = record.more.get("robustness")
+    """The curves, a line of reading each fault and a table of the worst doses, and stable features; empty where neither
+    was asked for."""
+    held, made = stable.view(record), record.more.get("robustness")
     if not made:
-        return {}
+        return {"stable": held} if held else {}
     rows = pd.DataFrame(made["rows"])
     there = set(map(str, rows["fault"])) - {"none"}
     faults = [*(f for f in _TITLES if f in there), *sorted(there - set(_TITLES))]
@@ -41,6 +42,7 @@ def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
     shown = rows[rows["measure"] == "true_class"]
     titles = [_TITLES.get(f, f) for f in faults]
     return {
+        "stable": held,
         "figure": album.figure(figures_robustness.dose_response(shown, faults, titles, models)),
         "patients": words.count(int(made["patients"]), "test patient"),
         "of_scans": "scans" in made,

@@ -134,7 +134,9 @@ def _first_repeat(desk: Desk, classes: tuple[str, ...]) -> pd.DataFrame:
 def _spoiled(desk: Desk, ready: Ready, units: set[str]) -> tuple[dict[Fault, dict[str, Example]], dict[str, Any]]:
     """Fault -> unit id -> example, undisturbed first, and how many tiles there are of slides."""
     jobs = _tiles(desk, ready, units)
-    made = {fault: _examples(desk, ready, jobs, of) for fault, of in _features(desk, jobs).items()}
+    made: dict[Fault, dict[str, Example]] = {
+        fault: _examples(desk, ready, jobs, of) for fault, of in _features(desk, jobs).items()
+    }
     return made, {"tiles": sum(len(j.rows) for of in jobs.values() for j in of)}
 
 
@@ -198,7 +200,11 @@ def _predict(
 
 
 def _rows(measured: pd.DataFrame, fault: Fault, refused: Mapping[str, int]) -> Iterable[dict[Any, Any]]:
-    kind, dose, unit = (NONE, 0.0, "") if fault is None else (fault.kind, fault.dose, {**UNITS, **OF_SCANS}[fault.kind])
+    if fault is None:
+        kind, dose, unit = NONE, 0.0, ""
+    else:
+        of = UNITS[fault.kind] if isinstance(fault, Disturbance) else OF_SCANS[fault.kind]
+        kind, dose, unit = str(fault.kind), fault.dose, of
     for row in measured.astype(object).where(measured.notna(), None).to_dict("records"):
         lost = refused.get(row["model"], 0)
         notes = [row["note"]] * bool(row["note"]) + [f"{lost} units without a prediction"] * bool(lost)

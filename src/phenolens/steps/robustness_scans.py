@@ -35,7 +35,7 @@ def spoiled(desk: Desk, ready: Ready, units: set[str]) -> tuple[dict[Fault, dict
     shaded = {job.scan.image for job in jobs if _modality(job.scan) == "MR"}
     faults = disturbances(bias=bool(shaded))
     sources = _sources(desk, jobs, faults, shaded)
-    of = regions.groupby("unit_id")["region"].agg(list).to_dict()
+    of = {str(unit): [str(r) for r in own["region"]] for unit, own in regions.groupby("unit_id")}
     return {f: _examples(desk, ready, of, sources[f]) for f in faults}, {"scans": len(jobs), "mr": len(shaded)}
 
 
