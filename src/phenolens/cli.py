@@ -201,7 +201,7 @@ def audit(
     positive: Annotated[str | None, typer.Option(help="Class that a single score is of.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for audit.json and estimates.csv of --predictions.")] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Slides: predict spoiled tiles in place of refitting (read again).")
+        bool, typer.Option("--robustness", help="Predict spoiled tiles, or disturbed scans, in place of refitting.")
     ] = False,
     pseudonyms: Pseudonyms = False,
     workers: Workers = None,

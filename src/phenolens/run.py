@@ -143,7 +143,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         return _segment(desk, whole, ready, splits, (states, sources, findings, context), until)
     examples, keys, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
-    findings += [*scans.cut_off(states), *models.note_holdout_reads(desk, fits)]
+    findings += [*scans.doubts(states), *models.note_holdout_reads(desk, fits)]
     predictions = models.gather(desk, ready, fits)
     models.publish_models(desk, fits)
     duplicates.publish_looks(desk, fits, states)

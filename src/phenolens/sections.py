@@ -91,10 +91,21 @@ class FeaturesSection(BaseModel):
     repeated: Path | None = Field(
         None, description="Beside table: the same features measured again, for the setting stable of table models."
     )
+    perturb: tuple[str | dict[str, float], ...] = Field(
+        (),
+        description="Beside an encoder of scans: how each is disturbed to be measured again, for stable; with a dose: "
+        "{rotation: 6}. One of contour, rotation, translation, noise, bias, spacing.",
+    )
 
     @property
     def params(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+    @property
+    def perturbations(self) -> tuple[tuple[str, float | None], ...]:
+        """Each kind of `perturb` with its dose, None for the usual one."""
+        named: list[dict[str, Any]] = [{p: None} if isinstance(p, str) else p for p in self.perturb]
+        return tuple((kind, dose) for one in named for kind, dose in one.items())
 
 
 class TaskSection(Section):

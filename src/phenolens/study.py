@@ -33,6 +33,7 @@ from phenolens.sections import (
     ValidationSection,
 )
 from phenolens.study_masks import mask_faults
+from phenolens.study_readings import reading_faults
 from phenolens.study_survival import survival_faults
 from phenolens.study_transfer import transfer_faults
 from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refusal
@@ -216,7 +217,7 @@ def _impossible(study: Study) -> list[Fault]:
     if len(given) != 1:
         what = f"both {' and '.join(given)}" if given else "neither encoder nor folder nor table"
         faults.append((("features",), what, "one of them", "name an encoder, or the files of features made elsewhere"))
-    faults += _readings(study)
+    faults += reading_faults(study)
     if (study.task.unit == "lesion") != (study.lesions is not None):
         what = f"task.unit {study.task.unit} with lesions {study.lesions}"
         faults.append((("task", "unit"), what, "unit: lesion and lesions: lesions.csv", "give both, or neither"))
@@ -240,18 +241,6 @@ def _impossible(study: Study) -> list[Fault]:
     if wrong or len(given) != 1:
         return faults + wrong
     return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study) + transfer_faults(study)
-
-
-def _readings(study: Study) -> list[Fault]:
-    """Repeated readings and the setting that rests on them."""
-    repeated = study.features.repeated is not None
-    if repeated and study.features.table is None:
-        what = "repeated readings without a table"
-        return [(("features", "repeated"), what, "features.table", "name the table of features, or remove it")]
-    if not repeated and any(_named(m)[1].get("stable") is not None for m in study.models):
-        what = "a model with stable, without repeated readings"
-        return [(("models",), what, "features.repeated", "name the table of readings, or leave stable out")]
-    return []
 
 
 _OF_KIND = {"slide": ("region", "tiles", "quality"), "scan": ("scan", "quality"), "folder": (), "table": ()}

@@ -27,9 +27,9 @@ from phenolens.models.predict import publish
 from phenolens.steps import transfer
 from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
+from phenolens.steps.readings import with_readings
 from phenolens.steps.states import States
 from phenolens.steps.subgroups import measure_subgroups, with_subgroups
-from phenolens.steps.tables import with_readings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def make_examples(
     asked = desk.study.task
     known = dict(zip(asked.outcome, ("time", "event"), strict=True)) if desk.study.survives else asked.target
     made, empty = examples(ready.units, parts, known)
-    made = with_readings(desk, ready, with_batches(desk, ready, made))
+    made = with_readings(desk, ready, states, with_batches(desk, ready, made))
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
 
