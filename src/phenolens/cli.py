@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from phenolens import __version__
+from phenolens.cli_audit import audit, validate
+from phenolens.cli_options import Folder, Pseudonyms, Quiet, Workers, progress_of
 from phenolens.core.errors import PhenolensError, StudyError, nearest
-
-if TYPE_CHECKING:
-    from phenolens.core.progress import Progress
 
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, which typer turns into SystemExit."""
@@ -26,11 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Exit code 0: done. 2: you must act, the message says how. Add --debug to see the traceback of an error.",
 )
-
-Folder = Annotated[Path, typer.Argument(help="Folder of the study (with study.yaml).")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: every processor.")]
-Pseudonyms = Annotated[bool, typer.Option("--pseudonyms", help="No patient, image or site names in the report.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def main() -> None:
@@ -99,7 +92,7 @@ def demo(
         signal=signal,
         seed=seed,
         workers=workers,
-        progress=_progress(quiet),
+        progress=progress_of(quiet),
     )
     _run_to_report(folder, workers, quiet)
 
@@ -127,7 +120,7 @@ def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None
     """Look for faults before any pixel is read; of slides, estimate hours and disk."""
     from phenolens.run import check as check_study
 
-    result = check_study(folder, workers=workers, progress=_progress(quiet))
+    result = check_study(folder, workers=workers, progress=progress_of(quiet))
     for finding in result.findings:
         who = f" [{', '.join(finding.who[:8])}{', …' if len(finding.who) > 8 else ''}]" if finding.who else ""
         typer.echo(f"{finding.severity}: {finding.what}{who} ({finding.rule})\n    to do: {finding.todo}")
@@ -165,53 +158,7 @@ def report(
     typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
 
 
-@app.command()
-def audit(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of the study; none with --predictions.")] = None,
-    permutations: Annotated[int | None, typer.Option(min=199, help="Label permutations; default: the study's.")] = None,
-    refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Results made elsewhere: patient, truth, a probability a class, fold, site …")
-    ] = None,
-    splits: Annotated[Path | None, typer.Option(help="Their splits: patient, fold, part (train, tune, test).")] = None,
-    truth: Annotated[str | None, typer.Option(help="Column of --predictions with the label.")] = None,
-    positive: Annotated[str | None, typer.Option(help="Class that a single score is of.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and estimates.csv of --predictions.")] = None,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Slides: predict spoiled tiles in place of refitting (read again).")
-    ] = False,
-    pseudonyms: Pseudonyms = False,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Ask whether chance, a shortcut or a leak explains the result, of a study or of results made elsewhere.
-
-    Exit code 2 where a finding is an error.
-    """
-    if predictions is not None:
-        _audit_elsewhere(predictions, splits, truth, positive, out)
-        return
-    if folder is None:
-        raise StudyError("no study", expected="the folder of a study, or --predictions", todo="phenolens audit --help")
-    from phenolens.report.build import build
-
-    failed = False
-    if robustness:
-        from phenolens.audit.robustness import audit_robustness
-
-        lines: Sequence[str] = audit_robustness(folder, workers=workers, progress=_progress(quiet))
-    else:
-        from phenolens.audit.study import audit_study
-
-        audited = audit_study(
-            folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
-        )
-        lines, failed = audited.lines, audited.failed
-    for line in lines:
-        typer.echo(line)
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
-    if failed:
-        raise typer.Exit(2)
+app.command()(audit)
 
 
 @app.command()
@@ -228,7 +175,7 @@ def predict(
     from phenolens.predict import predict_images
 
     rows = predict_images(
-        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=_progress(quiet)
+        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=progress_of(quiet)
     )
     for line in rows.lines:
         typer.echo(line)
@@ -236,21 +183,7 @@ def predict(
         raise typer.Exit(2)
 
 
-@app.command()
-def validate(
-    model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of the external cohort: a study.yaml that names its tables.")],
-    pseudonyms: Pseudonyms = False,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Measure a stored model on an external labelled cohort: the whole evaluation, and nothing refitted."""
-    from phenolens.report.build import build
-    from phenolens.validate import validate_model
-
-    for line in validate_model(model, folder, workers=workers, progress=_progress(quiet)):
-        typer.echo(line)
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+app.command()(validate)
 
 
 @app.command("list")
@@ -300,24 +233,6 @@ def doctor() -> None:
         typer.echo(line)
 
 
-def _audit_elsewhere(
-    predictions: Path, splits: Path | None, truth: str | None, positive: str | None, out: Path | None
-) -> None:
-    from phenolens.audit.elsewhere import audit_elsewhere
-
-    made = audit_elsewhere(predictions, splits, truth=truth, positive=positive, out=out)
-    for line in made.lines:
-        typer.echo(line)
-    if made.failed:
-        raise typer.Exit(2)
-
-
-def _progress(quiet: bool) -> Progress:
-    from phenolens.core.progress import Progress
-
-    return Progress("quiet" if quiet else "auto")
-
-
 def _run_to_report(
     folder: Path,
     workers: int | None,
@@ -330,7 +245,7 @@ def _run_to_report(
 ) -> None:
     from phenolens.run import run_study
 
-    progress = _progress(quiet)
+    progress = progress_of(quiet)
     done = run_study(folder, workers=workers, until=until, extend=extend, new_splits=new_splits, progress=progress)
     if done.finished:
         from phenolens.report.build import build
