@@ -11,7 +11,7 @@ from phenolens.core.errors import SplitError
 from phenolens.core.registry import MODELS
 from phenolens.evaluate.compare import compare
 from phenolens.evaluate.curves import confusion
-from phenolens.report import story, words
+from phenolens.report import caveats, words
 from phenolens.report.fact import (
     ESTIMATES,
     PREDICTIONS,
@@ -257,7 +257,7 @@ def limits(record: Record, names: Names) -> Fact | None:
     """What the numbers cannot say."""
     if not _classifies(record):
         return None
-    told = f"What the numbers cannot say: {joined(story.limits_(record, names)['cannot'])}"
+    told = f"What the numbers cannot say: {joined(caveats.limits_(record, names)['cannot'])}"
     return Fact(text=told, where="report, What the numbers can and cannot say")
 
 
