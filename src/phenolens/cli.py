@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from phenolens import __version__
+from phenolens.cli_audit import audit, validate
+from phenolens.cli_options import Folder, Pseudonyms, Quiet, Workers, progress_of
 from phenolens.core.errors import PhenolensError, StudyError, nearest
 
 if TYPE_CHECKING:
-    from phenolens.core.progress import Progress
     from phenolens.run import Checked, Done
 
 _INTERRUPTED = 130
@@ -27,11 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Exit code 0: done. 2: you must act, the message says how. Add --debug to see the traceback of an error.",
 )
-
-Folder = Annotated[Path, typer.Argument(help="Folder of the study (with study.yaml).")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: every processor.")]
-Pseudonyms = Annotated[bool, typer.Option("--pseudonyms", help="No patient, image or site names in the report.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def main() -> None:
@@ -102,7 +97,7 @@ def demo(
         seed=seed,
         full=full,
         workers=workers,
-        progress=_progress(quiet),
+        progress=progress_of(quiet),
     )
     _run_to_report(folder, workers, quiet)
 
@@ -136,9 +131,9 @@ def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None
     made = experiments(folder)
     for one in made:
         typer.echo(f"experiment {one.name}")
-        failed |= _shown(check_study(one.write(), workers=workers, progress=_progress(quiet)))
+        failed |= _shown(check_study(one.write(), workers=workers, progress=progress_of(quiet)))
     if not made:
-        failed = _shown(check_study(folder, workers=workers, progress=_progress(quiet)))
+        failed = _shown(check_study(folder, workers=workers, progress=progress_of(quiet)))
     if failed:
         raise typer.Exit(2)
 
@@ -188,53 +183,7 @@ def report(
     typer.echo(f"report: {_overview(folder, pseudonyms) if made else build(folder, pseudonyms=pseudonyms)}")
 
 
-@app.command()
-def audit(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of the study; none with --predictions.")] = None,
-    permutations: Annotated[int | None, typer.Option(min=199, help="Label permutations; default: the study's.")] = None,
-    refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Results made elsewhere: patient, truth, a probability a class, fold, site …")
-    ] = None,
-    splits: Annotated[Path | None, typer.Option(help="Their splits: patient, fold, part (train, tune, test).")] = None,
-    truth: Annotated[str | None, typer.Option(help="Column of --predictions with the label.")] = None,
-    positive: Annotated[str | None, typer.Option(help="Class that a single score is of.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and estimates.csv of --predictions.")] = None,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Predict spoiled tiles, or disturbed scans, in place of refitting.")
-    ] = False,
-    pseudonyms: Pseudonyms = False,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Ask whether chance, a shortcut or a leak explains the result, of a study or of results made elsewhere.
-
-    Exit code 2 where a finding is an error.
-    """
-    if predictions is not None:
-        _audit_elsewhere(predictions, splits, truth, positive, out)
-        return
-    if folder is None:
-        raise StudyError("no study", expected="the folder of a study, or --predictions", todo="phenolens audit --help")
-    from phenolens.report.build import build
-
-    failed = False
-    if robustness:
-        from phenolens.audit.robustness import audit_robustness
-
-        lines: Sequence[str] = audit_robustness(folder, workers=workers, progress=_progress(quiet))
-    else:
-        from phenolens.audit.study import audit_study
-
-        audited = audit_study(
-            folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
-        )
-        lines, failed = audited.lines, audited.failed
-    for line in lines:
-        typer.echo(line)
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
-    if failed:
-        raise typer.Exit(2)
+app.command()(audit)
 
 
 @app.command()
@@ -251,7 +200,7 @@ def predict(
     from phenolens.predict import predict_images
 
     rows = predict_images(
-        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=_progress(quiet)
+        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=progress_of(quiet)
     )
     for line in rows.lines:
         typer.echo(line)
@@ -259,21 +208,7 @@ def predict(
         raise typer.Exit(2)
 
 
-@app.command()
-def validate(
-    model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of the external cohort: a study.yaml that names its tables.")],
-    pseudonyms: Pseudonyms = False,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Measure a stored model on an external labelled cohort: the whole evaluation, and nothing refitted."""
-    from phenolens.report.build import build
-    from phenolens.validate import validate_model
-
-    for line in validate_model(model, folder, workers=workers, progress=_progress(quiet)):
-        typer.echo(line)
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+app.command()(validate)
 
 
 @app.command("list")
@@ -323,24 +258,6 @@ def doctor() -> None:
         typer.echo(line)
 
 
-def _audit_elsewhere(
-    predictions: Path, splits: Path | None, truth: str | None, positive: str | None, out: Path | None
-) -> None:
-    from phenolens.audit.elsewhere import audit_elsewhere
-
-    made = audit_elsewhere(predictions, splits, truth=truth, positive=positive, out=out)
-    for line in made.lines:
-        typer.echo(line)
-    if made.failed:
-        raise typer.Exit(2)
-
-
-def _progress(quiet: bool) -> Progress:
-    from phenolens.core.progress import Progress
-
-    return Progress("quiet" if quiet else "auto")
-
-
 def _run_to_report(
     folder: Path,
     workers: int | None,
@@ -352,7 +269,7 @@ def _run_to_report(
 ) -> None:
     from phenolens.run import run_experiments, run_study
 
-    how |= {"workers": workers, "progress": _progress(quiet)}
+    how |= {"workers": workers, "progress": progress_of(quiet)}
     several = False
     for one, done in run_experiments(folder, name=only, **how):
         several = True

@@ -21,8 +21,7 @@ from volumedata import CLASSES, ball, example, rimmed, volume
 from phenolens.core.errors import LeakError
 from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import Store, canonical
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Bag, Example, Frame, Held, Loaded, Part, Split, Volume
+from phenolens.core.types import Bag, Example, Frame, Held, Loaded, Part, Split, TileSet, Volume
 from phenolens.models import fit as room
 from phenolens.models.fit import FitJob, run_fold, weights_bytes
 from phenolens.models.fit_masks import fit_masks

@@ -10,8 +10,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Frame, Part
+from phenolens.core.types import Example, Frame, Part, TileSet
 
 CLASSES = ("A", "B")
 SIDE = 32

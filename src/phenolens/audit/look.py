@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Bag, Example, Frame, Volume
+from phenolens.core.types import Bag, Example, Frame, TileSet, Volume
 from phenolens.models.baselines import holds_volume, log_volume
 from phenolens.models.look import colours
 

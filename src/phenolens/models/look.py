@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Part, Volume
+from phenolens.core.types import Example, Part, TileSet, Volume
 
 Floats = npt.NDArray[np.float64]
 

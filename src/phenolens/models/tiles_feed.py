@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phenolens.core.errors import ModelError
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Rgb
+from phenolens.core.types import Example, Rgb, TileSet
 from phenolens.models.lent import SOFT
 from phenolens.models.tiles_augment import Change, turned
 from phenolens.tasks._contract import Task

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Bag, Example, FloatArray, Loaded, Rgb
+from phenolens.core.types import Bag, Example, FloatArray, Loaded, Rgb, TileSet
 from phenolens.models.bags import Scaler
 from phenolens.models.contract import Probabilities
 from phenolens.models.determinism import fixed_torch

@@ -9,7 +9,7 @@ import pandas as pd
 
 from phenolens.core.registry import MODELS
 from phenolens.evaluate.curves import confusion
-from phenolens.report import story, words
+from phenolens.report import caveats, words
 from phenolens.report.baselines import paired
 from phenolens.report.fact import (
     ESTIMATES,
@@ -254,7 +254,7 @@ def limits(record: Record, names: Names) -> Fact | None:
     """What the numbers cannot say."""
     if not _classifies(record):
         return None
-    told = f"What the numbers cannot say: {joined(story.limits_(record, names)['cannot'])}"
+    told = f"What the numbers cannot say: {joined(caveats.limits_(record, names)['cannot'])}"
     return Fact(text=told, where="report, What the numbers can and cannot say")
 
 

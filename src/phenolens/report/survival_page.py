@@ -11,7 +11,7 @@ from phenolens.core.predictions import SurvivalPredictions
 from phenolens.core.registry import MODELS
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
-from phenolens.report import audit, cohort, evidence, settings, story, subgroups, survival, views, words
+from phenolens.report import audit, caveats, cohort, evidence, settings, story, subgroups, survival, views, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record
@@ -32,7 +32,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
         "pseudonyms": names.hidden,
         "kind": words.kind(record.images_are),
         "answer": answer(record, held),
-        "caveats": story.caveats(record, names),
+        "caveats": caveats.caveats(record, names),
         "flow": cohort.flow(record, names),
         "followed": followed(record, names, held),
         "findings": cohort.findings(record, names),
