@@ -29,7 +29,7 @@ from phenolens.tasks.classification import Classification
 TASK = Classification(target="subtype", classes=CLASSES)
 WITNESSES = few_witnesses(120, d=20)
 TEST, TUNE, TRAIN = WITNESSES[:40], WITNESSES[40:60], WITNESSES[60:]
-QUICK = {"transmil": {"epochs": 20, "learning_rate": 0.001}}
+QUICK = {"clam": {"epochs": 40}, "transmil": {"epochs": 20, "learning_rate": 0.001}}
 
 
 def auc(fitted: Any) -> float:
@@ -72,7 +72,7 @@ def test_a_mean_does_not_show_the_witnesses() -> None:
     assert auc(MODELS.create("mean_pool").fit(TRAIN, TUNE, TASK, seed=0)) < 0.7
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS[1:])  # abmil: in test_zoo
 def test_every_network_finds_the_witnesses_that_no_mean_shows(name: str) -> None:
     fitted = MODELS.create(name, QUICK.get(name)).fit(TRAIN, TUNE, TASK, seed=1)
     assert auc(fitted) > 0.9
