@@ -48,7 +48,7 @@ class NystromAttention(nn.Module):
         return self._joined(mixed)
 
     def first(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the first token alone, exactly: output (1, w), and attention to all tokens (n,), the mean over the heads."""
+        """Of the first token alone, exactly: output (1, w) and attention to all tokens (n,), the mean of the heads."""
         q, k, v = self._split(tokens)
         weights = torch.softmax(q[:, :1] @ k.transpose(1, 2), -1)
         mixed = weights @ v + self._skipped(v[:, : SKIP // 2 + 1])[:, :1]
