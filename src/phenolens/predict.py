@@ -24,6 +24,7 @@ from phenolens.models.predict import Stored, check_fit, load_model
 from phenolens.predict_masks import predict_masks
 from phenolens.predict_scans import predict_scans
 from phenolens.sections import SEGMENTATION
+from phenolens.slides.normalise import Method
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
@@ -51,6 +52,7 @@ class Setting:
     region: RegionSettings
     tiles: TileSettings
     quality: QualitySettings
+    stain: Method | None
 
 
 def setting_of(stored: Stored, base: Path) -> Setting:
@@ -68,6 +70,7 @@ def setting_of(stored: Stored, base: Path) -> Setting:
         region=RegionSettings(**context["region"]),
         tiles=TileSettings(**context["tiles"]),
         quality=QualitySettings(**context["quality"]),
+        stain=context.get("normalised"),
     )
 
 
@@ -209,7 +212,7 @@ def _features(
 ) -> BagFile:
     content = fingerprint(Path(job.path))
     rows = draw({job.image: len(made.xy)}, setting.tiles.max_per_patient, seed=setting.tiles.seed, patient=content)
-    ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]))
+    ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]), stain=setting.stain)
     outcome = next(iter(extract([ask], setting.encoder, root, workers=workers, progress=progress)))
     return bag_file(Store(root), outcome.unwrap())
 

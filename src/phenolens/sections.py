@@ -47,6 +47,9 @@ class TilesSection(Section):
         2000, ge=1, description="Most tiles of a patient, or of an image that is predicted."
     )
     seed: int = 0
+    stain: Literal["none", "macenko", "reinhard"] = Field(
+        "none", description="Colours of each slide brought to those of a fixed reference before features are made."
+    )
 
     @property
     def spacing(self) -> float:

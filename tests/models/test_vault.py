@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bagdata import BASELINES, shifted, split_of
+from bagdata import BASELINES, NETWORKS, shifted, split_of
 from tabledata import cohort
 from tiledata import QUICK as TILE_QUICK
 from tiledata import InMemory, textured, tileset
@@ -27,7 +27,7 @@ from phenolens.models.fit import FitJob, run_fold, weights_bytes
 from phenolens.models.fit_masks import fit_masks
 
 QUICK: dict[str, dict[str, Any]] = {
-    "abmil": {"epochs": 2},
+    **{name: {"epochs": 2} for name in NETWORKS},
     "cnn3d": {"epochs": 1, "width": 4},
     "forest": {"trees": 10},
     "search": {"workflows": 4, "ensemble": 2},

@@ -20,6 +20,7 @@ from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
 from phenolens.slides.annotation import ANY
+from phenolens.slides.normalise import Method
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
@@ -86,6 +87,12 @@ class Desk:
             max_per_patient=asked.max_per_patient,
             seed=asked.seed,
         )
+
+    @property
+    def stain(self) -> Method | None:
+        """How the colours of slides are normalised."""
+        asked = self.study.tiles.stain
+        return None if asked == "none" else asked
 
     @property
     def quality(self) -> QualitySettings:
