@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice, pairwise
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,18 +23,23 @@ from phenolens.core.store import Store, key_of
 from phenolens.core.types import Example, Split
 from phenolens.models.bags import Pooled, in_order
 from phenolens.models.contract import Fitted, Model, Probabilities
+from phenolens.models.cross import fit_cross
 from phenolens.models.guard import VERSION as GUARD_VERSION
 from phenolens.models.guard import Guard, GuardSettings, fit_guard
 from phenolens.models.inputs import checked_inputs, inputs_of
+from phenolens.models.predict import load_fit
 from phenolens.models.record import record
+from phenolens.models.refits import cross_splits, final_split
 from phenolens.tasks._contract import Task
 
 VERSION = 1
 """Raised when this file comes to give other numbers from the same job."""
 PLACES = ("encoder_choice", "features_folder")
 """Of the context what says where things lie: two studies that differ in it alone have the same fits."""
-FINAL = "final"
-"""The scheme of a refit on all development patients."""
+
+
+Refitted = tuple[Fitted, pd.DataFrame]
+"""A fitted model and its predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,37 +78,6 @@ class Fold:
     guard: Guard | None = None
 
 
-def final_split(examples: Sequence[Example], task: Task, *, seed: int, tune: float = 0.2) -> Split:
-    """All patients as train and tune (no test), by a rule that does not depend on the machine or the order.
-
-    In every stratum (the classes of a patient's units together) patients are ordered by a hash of seed and id; the
-    share `tune`, at least one of two or more, is tune. So every class keeps a patient in train. Where no stratum has
-    two (patients of several classes), tune is the first patient none of whose classes is theirs alone.
-    """
-    labels: dict[str, set[str]] = {}
-    for example in examples:
-        labels.setdefault(example.patient, set()).add(task.classes[task.truth(example)])
-    strata: dict[str, list[str]] = {}
-    for patient in sorted(labels, key=lambda p: (key_of(["final", seed, p]), p)):
-        strata.setdefault("+".join(sorted(labels[patient])), []).append(patient)
-    chosen: set[str] = set()
-    for ordered in strata.values():
-        chosen.update(ordered[: min(len(ordered) - 1, max(1, round(tune * len(ordered))))])
-    if not chosen:
-        held = Counter(c for classes in labels.values() for c in classes)
-        spare = (p for own in strata.values() for p in own if all(held[c] > 1 for c in labels[p]))
-        chosen.update(islice(spare, 1))
-    return Split(
-        scheme=FINAL,
-        repeat=0,
-        fold=0,
-        train=frozenset(labels) - chosen,
-        tune=frozenset(chosen),
-        test=frozenset(),
-        seed=seed,
-    )
-
-
 def run_fold(
     model: Model,
     task: Task,
@@ -114,11 +88,13 @@ def run_fold(
     name: str,
     unit: str | None = None,
     guard: GuardSettings | None = None,
+    refit: Callable[[Split], Refitted] | None = None,
 ) -> Fold:
     """Fit `model` on split.train, stop and choose on split.tune, then predict tune and test units, each once.
 
-    A guard is fitted after the model and before any test unit is predicted. Examples of patients who are in no part of
-    the split are left alone. The truth of test units is read for the table
+    A guard is fitted after the model and before any test unit is predicted; `refit` fits on the splits of its
+    cross-conformal sets, which hold no test patient, in place of a plain `run_fold`. Examples of patients who are in no
+    part of the split are left alone. The truth of test units is read for the table
     only and is never handed to the model, whose test examples carry no targets. Raises ModelError naming the unit,
     class or feature that makes the fit impossible.
     """
@@ -134,8 +110,13 @@ def run_fold(
     fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split))
     unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
     p = {"tune": _predict(fitted, parts["tune"], task, name)}
+    cross = None
+    if guard is not None and guard.crosses and task.kind == "classification":
+        splits = cross_splits(split, examples, task, groups=guard.groups, tunes=model.needs_tune)
+        again = refit or partial(_again, model, task, examples, seed=seed, name=name, unit=unit)
+        cross = fit_cross(map(again, splits), task.classes)
     exact = not model.needs_tune
-    made = fit_guard(guard, parts["train"], parts["tune"], p["tune"], task, exact=exact)
+    made = fit_guard(guard, parts["train"], parts["tune"], p["tune"], task, exact=exact, cross=cross)
     p["test"] = _predict(fitted, parts["test"], task, name)
     tables = []
     for part, found in p.items():
@@ -146,10 +127,18 @@ def run_fold(
     return Fold(fitted=fitted, table=task.checked(table), used=parts, guard=made)
 
 
+def _again(
+    model: Model, task: Task, examples: Sequence[Example], split: Split, *, seed: int, name: str, unit: str
+) -> Refitted:
+    fold = run_fold(model, task, split, examples, seed=seed, name=name, unit=unit)
+    return fold.fitted, fold.table
+
+
 def fit(job: FitJob, root: Path) -> str:
     """Fit, predict and store; returns the key of the artefacts `fits` and `predictions` under `root`.
 
-    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again.
+    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again. The
+    refits of cross-conformal sets are stored in the same way, each under a key of its own.
     """
     store = Store(root)
     model, task, split = job.model.create(), job.task.create(), job.final_or_split()
@@ -158,8 +147,17 @@ def fit(job: FitJob, root: Path) -> str:
     key = key_of(content)
     if store.has("fits", key, ".safetensors") and store.has("predictions", key, ".parquet"):
         return key
-    unit = cast("str | None", job.context.get("unit"))
-    fold = run_fold(model, task, split, job.examples, seed=job.seed, name=identity["name"], unit=unit, guard=job.guard)
+    fold = run_fold(
+        model,
+        task,
+        split,
+        job.examples,
+        seed=job.seed,
+        name=identity["name"],
+        unit=cast("str | None", job.context.get("unit")),
+        guard=job.guard,
+        refit=partial(_stored, job, root),
+    )
     data = weights_bytes(fold.fitted, identity["name"], fold.guard)
     config = record(
         key=key,
@@ -178,6 +176,12 @@ def fit(job: FitJob, root: Path) -> str:
     with store.write("fits", key, ".safetensors", config) as part:
         part.write_bytes(data)
     return key
+
+
+def _stored(job: FitJob, root: Path, split: Split) -> Refitted:
+    """A refit that is stored, or taken from where it is."""
+    key = fit(replace(job, split=split, guard=None), root)
+    return load_fit(Store(root), key, base=job.model.base).fitted, fits_predictions(Store(root), key)
 
 
 def fits_predictions(store: Store, key: str) -> pd.DataFrame:
