@@ -184,9 +184,12 @@ class GuardSection(Section):
     calibrate: Literal["none", "intercept", "slope"] = Field(
         "intercept", description="How probabilities are recalibrated on the tune patients."
     )
-    conformal: Literal["none", "split", "class"] = Field(
-        "split", description="Sets of classes from the tune patients, over all of them or class by class."
+    conformal: Literal["none", "split", "class", "cross"] = Field(
+        "split",
+        description="Sets of classes from the tune patients, over all of them or class by class, or from all patients "
+        "that are fitted on, by fitting the model again without each of several groups of them (cross).",
     )
+    groups: int = Field(5, ge=3, le=20, description="How many groups, and so more trainings, conformal: cross takes.")
     out_of_distribution: bool = Field(True, description="Whether patients unlike the training patients are flagged.")
 
 

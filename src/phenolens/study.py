@@ -32,6 +32,7 @@ from phenolens.sections import (
     TransferSection,
     ValidationSection,
 )
+from phenolens.study_guard import guard_faults
 from phenolens.study_masks import mask_faults
 from phenolens.study_readings import reading_faults
 from phenolens.study_survival import survival_faults
@@ -236,7 +237,7 @@ def _impossible(study: Study) -> list[Fault]:
     if study.task.unit == "image" and study.scan.missing == "left_out":
         what = "units of one image with scan.missing left_out"
         faults.append((("scan", "missing"), what, "allowed", "remove it: an image has one sequence"))
-    faults += survival_faults(study)
+    faults += survival_faults(study) + guard_faults(study)
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong

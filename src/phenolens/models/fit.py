@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice, pairwise
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,11 +23,14 @@ from phenolens.core.types import Example, Split
 from phenolens.models.bags import Pooled, in_order
 from phenolens.models.checkpoint import Checkpoint
 from phenolens.models.contract import Fitted, Model
+from phenolens.models.cross import Cross, fit_cross
 from phenolens.models.guard import VERSION as GUARD_VERSION
 from phenolens.models.guard import Guard, GuardSettings, fit_guard
 from phenolens.models.inputs import checked_inputs, inputs_of
 from phenolens.models.lent import lent_patients, refuse_lent, taught
+from phenolens.models.predict import load_fit
 from phenolens.models.record import record
+from phenolens.models.refits import cross_splits, final_split
 from phenolens.models.refusals import assert_parts, refuse_empty, refuse_missing
 from phenolens.models.tile_predictions import tile_rows
 from phenolens.models.told import Told, ask, bare, flagged, prediction_rows, site_of, voting
@@ -37,8 +40,10 @@ VERSION = 1
 """Raised when this file comes to give other numbers from the same job."""
 PLACES = ("encoder_choice", "features_folder")
 """Of the context what says where things lie: two studies that differ in it alone have the same fits."""
-FINAL = "final"
-"""The scheme of a refit on all development patients."""
+
+
+Refitted = tuple[Fitted, pd.DataFrame]
+"""A fitted model and its predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,37 +85,6 @@ class Fold:
     lent: frozenset[str] = frozenset()
 
 
-def final_split(examples: Sequence[Example], task: Task, *, seed: int, tune: float = 0.2) -> Split:
-    """All patients as train and tune (no test), by a rule that does not depend on the machine or the order.
-
-    In every stratum (the classes of a patient's units together) patients are ordered by a hash of seed and id; the
-    share `tune`, at least one of two or more, is tune. So every class keeps a patient in train. Where no stratum has
-    two (patients of several classes), tune is the first patient none of whose classes is theirs alone.
-    """
-    labels: dict[str, set[str]] = {}
-    for example in examples:
-        labels.setdefault(example.patient, set()).add(task.classes[task.truth(example)])
-    strata: dict[str, list[str]] = {}
-    for patient in sorted(labels, key=lambda p: (key_of(["final", seed, p]), p)):
-        strata.setdefault("+".join(sorted(labels[patient])), []).append(patient)
-    chosen: set[str] = set()
-    for ordered in strata.values():
-        chosen.update(ordered[: min(len(ordered) - 1, max(1, round(tune * len(ordered))))])
-    if not chosen:
-        held = Counter(c for classes in labels.values() for c in classes)
-        spare = (p for own in strata.values() for p in own if all(held[c] > 1 for c in labels[p]))
-        chosen.update(islice(spare, 1))
-    return Split(
-        scheme=FINAL,
-        repeat=0,
-        fold=0,
-        train=frozenset(labels) - chosen,
-        tune=frozenset(chosen),
-        test=frozenset(),
-        seed=seed,
-    )
-
-
 def run_fold(
     model: Model,
     task: Task,
@@ -122,15 +96,17 @@ def run_fold(
     unit: str | None = None,
     guard: GuardSettings | None = None,
     checkpoint: Checkpoint | None = None,
+    refit: Callable[[Split], Refitted] | None = None,
 ) -> Fold:
     """Fit `model` on split.train, stop and choose on split.tune, then predict tune and test units, each once.
 
-    A guard is fitted after the model and before any test unit is predicted. Examples of patients who are in no part of
-    the split are left alone. The truth of test units is read for the table
-    only and is never handed to the model, whose test examples carry no targets. A model of tiles has rows for each vote
-    of them, under `NAME (VOTE)`. A model that `resumes` keeps the state of its fit in `checkpoint`. Raises ModelError
-    naming the unit, class or feature that makes the fit impossible, and LeakError where a test patient was seen by a
-    model that this one begins with or is taught by.
+    A guard is fitted after the model and before any test unit is predicted; `refit` fits on the splits of its
+    cross-conformal sets, which hold no test patient, in place of a plain `run_fold`. Examples of patients who are in no
+    part of the split are left alone. The truth of test units is read for the table only and is never handed to the
+    model, whose test examples carry no targets. A model of tiles has rows for each vote of them, under `NAME (VOTE)`. A
+    model that `resumes` keeps the state of its fit in `checkpoint`. Raises ModelError naming the unit, class or feature
+    that makes the fit impossible, and LeakError where a test patient was seen by a model that this one begins with or
+    is taught by.
     """
     parts = _parts(split, examples)
     refuse_empty(model, name, split, parts)
@@ -147,7 +123,12 @@ def run_fold(
     fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split), **more)
     unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
     told = {"tune": ask(fitted, parts["tune"], task, name)}
-    guards = _guards(guard, parts, told["tune"], task, exact=not model.needs_tune)
+    cross = None
+    if guard is not None and guard.crosses and task.kind == "classification":
+        splits = cross_splits(split, examples, task, groups=guard.groups, tunes=model.needs_tune)
+        again = refit or partial(_again, model, task, examples, seed=seed, name=name, unit=unit)
+        cross = fit_cross(map(again, splits), task.classes)
+    guards = _guards(guard, parts, told["tune"], task, exact=not model.needs_tune, cross=cross)
     told["test"] = ask(fitted, parts["test"], task, name)
     tables = []
     for part, found in told.items():
@@ -171,10 +152,19 @@ def run_fold(
 
 
 def _guards(
-    settings: GuardSettings | None, parts: Mapping[str, Sequence[Example]], told: Told, task: Task, *, exact: bool
+    settings: GuardSettings | None,
+    parts: Mapping[str, Sequence[Example]],
+    told: Told,
+    task: Task,
+    *,
+    exact: bool,
+    cross: Cross | None,
 ) -> dict[str, Guard | None]:
-    """The guard of the model, under "", and of each other vote, which shares what the training looks like."""
-    own = fit_guard(settings, parts["train"], parts["tune"], told.p, task, exact=exact)
+    """The guard of the model, under "", and of each other vote, which shares what the training looks like.
+
+    Cross-conformal sets are those of the model itself: its refits were asked for no other vote.
+    """
+    own = fit_guard(settings, parts["train"], parts["tune"], told.p, task, exact=exact, cross=cross)
     made = {"": own}
     for vote, p in told.votes.items():
         made[vote] = None
@@ -185,10 +175,18 @@ def _guards(
     return made
 
 
+def _again(
+    model: Model, task: Task, examples: Sequence[Example], split: Split, *, seed: int, name: str, unit: str
+) -> Refitted:
+    fold = run_fold(model, task, split, examples, seed=seed, name=name, unit=unit)
+    return fold.fitted, fold.table
+
+
 def fit(job: FitJob, root: Path) -> str:
     """Fit, predict and store; returns the key of the artefacts `fits` and `predictions` under `root`.
 
-    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again.
+    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again. The
+    refits of cross-conformal sets are stored in the same way, each under a key of its own.
     """
     store = Store(root)
     model, task, split = job.model.create(), job.task.create(), job.final_or_split()
@@ -201,7 +199,8 @@ def fit(job: FitJob, root: Path) -> str:
         return key
     unit, name = cast("str | None", job.context.get("unit")), identity["name"]
     how: dict[str, Any] = {"seed": job.seed, "name": name, "unit": unit, "guard": job.guard}
-    fold = run_fold(model, task, split, job.examples, **how, checkpoint=checkpoint)
+    refit = partial(_stored, job, root)
+    fold = run_fold(model, task, split, job.examples, **how, checkpoint=checkpoint, refit=refit)
     data = weights_bytes(fold.fitted, identity["name"], fold.guard)
     config = record(
         key=key,
@@ -225,6 +224,12 @@ def fit(job: FitJob, root: Path) -> str:
         part.write_bytes(data)
     checkpoint.clear()
     return key
+
+
+def _stored(job: FitJob, root: Path, split: Split) -> Refitted:
+    """A refit that is stored, or taken from where it is."""
+    key = fit(replace(job, split=split, guard=None), root)
+    return load_fit(Store(root), key, base=job.model.base).fitted, fits_predictions(Store(root), key)
 
 
 def fits_predictions(store: Store, key: str) -> pd.DataFrame:

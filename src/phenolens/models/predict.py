@@ -172,7 +172,7 @@ def _load(weights: Path, config_file: Path, base: Path | None) -> Stored:
                 where=str(config_file),
             )
     own = {name: held for name, held in arrays.items() if not name.startswith(PREFIX)}
-    guard = Guard.restore(arrays, config["guard"], config["classes"]) if "guard" in config else None
+    guard = Guard.restore(arrays, config["guard"], config["classes"], model) if "guard" in config else None
     return Stored(fitted=model.restore(own, config["fitted"]), config=config, guard=guard)
 
 

@@ -24,6 +24,7 @@ from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import publish
+from phenolens.models.refits import cross_splits
 from phenolens.steps import transfer
 from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
@@ -112,12 +113,21 @@ def fit_models(
                     guard=GuardSettings(**desk.study.guard.model_dump()),
                 )
             )
+    _refuse_groups(jobs)
     fits: list[Fit] = []
     with desk.progress.step("fitting models", len(jobs), "fits") as step:
         for outcome in run_all(partial(fit, root=desk.root), jobs, workers=desk.workers):
             fits.append(Fit(model=outcome.item.model, split=outcome.item.split, key=outcome.unwrap()))
             step.advance()
     return fits
+
+
+def _refuse_groups(jobs: Sequence[FitJob]) -> None:
+    """Stop before anything is fitted where the groups of cross-conformal sets cannot be made; raises StudyError."""
+    for job in jobs:
+        if job.guard is not None and job.guard.crosses:
+            tunes = job.model.create().needs_tune
+            cross_splits(job.final_or_split(), job.examples, job.task.create(), groups=job.guard.groups, tunes=tunes)
 
 
 def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predicted:
