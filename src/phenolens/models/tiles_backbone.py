@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Backbone(nn.Module):
         return pool(tokens, self.row.pooling, self.row.registers).float()
 
 
+@lru_cache(maxsize=8)
 def row_of(name: str) -> Row:
     """The row of hub.toml, or what timm says of a network of this name; its dimension is measured.
 

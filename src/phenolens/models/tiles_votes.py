@@ -66,12 +66,14 @@ def fit_vote(
     scaler = Scaler(mean=fitted.mean.astype(np.float32), scale=fitted.scale.astype(np.float32))
     with fixed_torch(seed):
         held = _begin(train[0][0].shape[1])
-        z = [torch.from_numpy(scaler.apply(hidden)) for hidden, _ in train]
+        z = torch.from_numpy(np.concatenate([scaler.apply(hidden) for hidden, _ in train]))
+        counts = [len(hidden) for hidden, _ in train]
         p = [torch.from_numpy(np.asarray(tiles, dtype=np.float32)) for _, tiles in train]
         weight = torch.tensor([class_weights[t] for t in truth], dtype=torch.float32)
         optimiser = torch.optim.AdamW(list(held.values()), RATE, weight_decay=DECAY)
         for _ in range(STEPS):
-            votes = torch.stack([torch.softmax(_scores(held, a), 0) @ b for a, b in zip(z, p, strict=True)])
+            scores = torch.split(_scores(held, z), counts)
+            votes = torch.stack([torch.softmax(a, 0) @ b for a, b in zip(scores, p, strict=True)])
             chosen = votes[torch.arange(len(votes)), torch.tensor(truth)].clamp_min(1e-6)
             optimiser.zero_grad()
             loss = -(weight * chosen.log()).sum() / weight.sum()
