@@ -27,6 +27,7 @@ from phenolens.steps import (
     scans,
     segmentation,
     subsets,
+    tiles,
 )
 from phenolens.steps import cohort as cohorts
 from phenolens.steps.context import context_of
@@ -149,6 +150,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     duplicates.publish_looks(desk, fits, states)
     records.write_findings(desk, findings)
     models.measure(desk, predictions)
+    tiles.measure_tiles(desk, fits)
     if until == "models":
         return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
 
