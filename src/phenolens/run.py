@@ -26,6 +26,7 @@ from phenolens.steps import (
     rooms,
     scans,
     segmentation,
+    speed,
     subsets,
     tiles,
 )
@@ -159,6 +160,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     maps.draw_maps(desk, fits, predictions, examples, states)
     flow, more = records.flow(whole, states, empty, len(examples)), {"class_counts": records.labelled(whole)}
     records.write_manifest(desk, ready, splits, flow, context, more)
+    speed.measure_speed(desk, records.study_id(desk, ready), fits, states)
     return Done(True)
 
 

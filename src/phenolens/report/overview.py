@@ -15,6 +15,8 @@ from phenolens.core.store import write_text
 from phenolens.evaluate.folds import HOLDOUT
 from phenolens.experiments import Experiment, experiments
 from phenolens.report import words
+from phenolens.report.figures_overview import Paid, speed
+from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
 from phenolens.report.tables import Cell, Table, label, plain
 from phenolens.steps.overview import COMPARED, ESTIMATES, INDEX
@@ -68,6 +70,7 @@ def _render(
         "experiments": [_experiment(e, records[e.name]) for e in made],
         "waiting": list(waiting),
         "blocks": [block for kind in _SHOWN for block in _blocks(kind, made, records, table)],
+        "speed": _speed(made, records, table),
         "compared": _compared(home / "results" / COMPARED),
     }
     return environment.get_template("overview.html").render(**shown) + "\n"
@@ -106,6 +109,35 @@ def _blocks(kind: str, made: Sequence[Experiment], records: Mapping[str, Record]
             if rows and metrics:
                 blocks.append(_block(_title(kind, str(level), holdout), metrics, rows))
     return blocks
+
+
+def _speed(made: Sequence[Experiment], records: Mapping[str, Record], table: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy over seconds a slide, of the experiments whose slides were timed; empty for fewer than two."""
+    paid, devices = list[Paid](), set[str]()
+    for one in made:
+        path = one.folder / "results" / "speed.json"
+        if not path.exists():
+            continue
+        told = json.loads(path.read_text("utf-8"))
+        rows = table[(table["experiment"] == one.name) & (table["model"] == told["model"]) & (table["level"] != "tile")]
+        scheme = str(records[one.name].manifest["study"]["validation"]["scheme"])
+        rows = rows[(rows["metric"] == "accuracy") & (rows["scheme"] == scheme)].dropna(subset=["value"])
+        if told["study_id"] != records[one.name].manifest["study_id"] or rows.empty:
+            continue
+        row, devices = rows.iloc[0], devices | {told["device"]}
+        low, high = (None if pd.isna(row[k]) else float(row[k]) for k in ("low", "high"))
+        paid.append(Paid(name=one.name, seconds=told["seconds"], value=float(row["value"]), low=low, high=high))
+    if len(paid) < 2:
+        return {}
+    fastest, slowest = (pick(paid, key=lambda p: p.seconds) for pick in (min, max))
+    reading = (
+        f"{fastest.name} takes {fastest.seconds:.2g} s a slide and is right in {fastest.value:.0%} of the patients, "
+        f"{slowest.name} {slowest.seconds:.2g} s and {slowest.value:.0%}. All tiles of a slide, one process, "
+        f"on {' and '.join(sorted(devices))} of the machine that ran this."
+    )
+    chance = 1 / max(len(records[p.name].classes) for p in paid)
+    album = Album(Path())
+    return {"figure": album.figure(speed(paid, "accuracy by patient (cross-validation)", chance)), "reading": reading}
 
 
 def _title(kind: str, level: str, holdout: bool) -> str:
