@@ -87,10 +87,10 @@ def _means(held: _Held) -> dict[str, tuple[Matrix, int]]:
     for key, bag in held.items():
         if isinstance(bag, Volume):
             continue
-        summed, n = colours(bag) if isinstance(bag, TileSet) else (bag.x.sum(0, dtype=np.float64), len(bag.x))
-        if not n:
+        x = colours(bag) if isinstance(bag, TileSet) else bag.x
+        if not (n := len(x)):
             continue
-        name, own = key.partition("\n")[0], summed / n
+        name, own = key.partition("\n")[0], x.mean(0, dtype=np.float64)
         mean, count = found.get(name, (np.zeros_like(own), 0))
         if len(mean) == len(own):
             found[name] = (mean + (own - mean) * n / (count + n), count + n)

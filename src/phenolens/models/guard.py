@@ -24,7 +24,7 @@ from phenolens.models.cross import Cross
 from phenolens.models.outside import Outside, fit_outside
 from phenolens.tasks._contract import Task
 
-VERSION = 1
+VERSION = 2
 """Raised when a guard comes to give other numbers from the same fold."""
 PREFIX = "guard."
 """How the names of its arrays begin, among the weights of the model."""

@@ -222,9 +222,10 @@ def _outside_table(found: pd.DataFrame, names: Names, where: str = "") -> Table:
         count = Cell(f"{row['patients']:,}")
         table.rows.append([first, plain(_among(row["subgroup"], names)), count, told])
     table.words = (
-        "The distance of a patient's mean features from the training patients is above the threshold of the fold, "
-        "which is set on held-out sites of the training patients where there are three, else on the tune patients. "
-        "About 1 in 20 of patients like them lies outside by chance, 1 in 10 where the threshold had few patients."
+        "The distance of a patient's images from those of the training patients is above the threshold of the fold, "
+        "which is set on held-out sites of the training patients where there are three (then about 1 in 10 patients of "
+        "a new site like them lies outside by chance, and fewer of a known one), else on the tune patients (1 in 20, "
+        "1 in 10 where they were few)."
     )
     return table
 
