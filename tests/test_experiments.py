@@ -96,6 +96,8 @@ def test_the_report_sets_the_experiments_side_by_side_and_leads_to_each(ran: Pat
     assert "coarse minus fine" in page
     table = pd.read_csv(ran / "results" / "experiments.csv")
     assert set(table["experiment"]) == {"fine", "coarse"}
+    assert {"all", "site=north", "site=south"} == set(table["subgroup"])
+    assert "By site" in page
     assert {"accuracy", "macro_precision", "macro_recall"} <= set(table["metric"])
     pairs = pd.read_csv(ran / "results" / "experiments_compared.csv")
     assert set(pairs["model_a"]) == {"coarse"}

@@ -19,7 +19,7 @@ from phenolens.report.figures_overview import Paid, speed
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
 from phenolens.report.tables import Cell, Table, label, plain
-from phenolens.steps.overview import COMPARED, ESTIMATES, INDEX
+from phenolens.steps.overview import COMPARED, ESTIMATES, INDEX, SITE
 from phenolens.study import EXPERIMENTS, study_file
 
 _SHOWN = {
@@ -62,7 +62,8 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    table = _table(home / "results" / ESTIMATES)
+    every = _table(home / "results" / ESTIMATES)
+    table = every[every["subgroup"] == "all"]
     shown = {
         "title": str(made[0].study.study).removesuffix(f"-{made[0].name}") if made else home.name,
         "version": str(next(iter(records.values())).manifest["versions"]["phenolens"]),
@@ -70,6 +71,7 @@ def _render(
         "experiments": [_experiment(e, records[e.name]) for e in made],
         "waiting": list(waiting),
         "blocks": [block for kind in _SHOWN for block in _blocks(kind, made, records, table)],
+        "sites": None if pseudonyms else _sites(made, records, every),
         "speed": _speed(made, records, table),
         "compared": _compared(home / "results" / COMPARED),
     }
@@ -109,6 +111,25 @@ def _blocks(kind: str, made: Sequence[Experiment], records: Mapping[str, Record]
             if rows and metrics:
                 blocks.append(_block(_title(kind, str(level), holdout), metrics, rows))
     return blocks
+
+
+def _sites(made: Sequence[Experiment], records: Mapping[str, Record], table: pd.DataFrame) -> Table | None:
+    """Balanced accuracy of each experiment's first model over all patients and at each site; None with one site."""
+    chosen = [e for e in made if records[e.name].manifest["study"]["task"]["kind"] == "classification"]
+    own = table[(table["metric"] == "balanced_accuracy") & (table["level"] != "tile")]
+    names = sorted({s.removeprefix(SITE) for s in own["subgroup"] if s.startswith(SITE)})
+    if len(names) < 2:
+        return None
+    made_of = Table("By site: balanced accuracy, cross-validation", ["experiment", "model", "all", *names])
+    for one in chosen:
+        scheme = str(records[one.name].manifest["study"]["validation"]["scheme"])
+        model = records[one.name].models[0]
+        rows = own[(own["experiment"] == one.name) & (own["model"] == model) & (own["scheme"] == scheme)]
+        found = {str(r["subgroup"]): _texts(r) for r in rows.to_dict("records")}
+        cells = [_cell(found.get(key), made_of) for key in ("all", *(f"{SITE}{n}" for n in names))]
+        made_of.rows.append([label(one.name), plain(model), *cells])
+    made_of.words = "What a change of staining, tiles or network does at one site need not be what it does at another."
+    return made_of
 
 
 def _speed(made: Sequence[Experiment], records: Mapping[str, Record], table: pd.DataFrame) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from phenolens.experiments import Experiment
 from phenolens.steps.desk import write_csv
 
 ESTIMATES, COMPARED, INDEX = "experiments.csv", "experiments_compared.csv", "experiments.json"
+SITE = "site="
+"""How the subgroup begins of an estimate at one site."""
 COMPARED_BY = ("balanced_accuracy", "macro_auc")
 ENOUGH = 0.5
 """The share of the smaller test set that two experiments must have in common to be compared."""
@@ -76,16 +78,16 @@ def write_overview(made: Sequence[Experiment]) -> None:
 
 
 def _rows(one: Ran) -> Iterator[pd.DataFrame]:
-    """The estimates over all patients of one experiment, each level (unit of prediction, tile) as it is stored."""
+    """The estimates of one experiment over all patients and at each site, by level (unit of prediction, tile)."""
     for name, level in _LEVELS:
         path = one.results / name
         if not path.exists():
             continue
         table = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("value", "low", "high")})
-        whole = table[table["subgroup"] == "all"]
+        whole = table[(table["subgroup"] == "all") | table["subgroup"].str.match(f"^{SITE}[^;]*$")]
         known = {"experiment": one.experiment.name, "family": one.experiment.family, "arm": one.experiment.arm}
         level = level or str(one.manifest["unit"])
-        yield whole.drop(columns=["experiment", "subgroup"]).assign(**known, level=level)
+        yield whole.drop(columns=["experiment"]).assign(**known, level=level)
 
 
 def compared(ran: Sequence[Ran]) -> pd.DataFrame:
