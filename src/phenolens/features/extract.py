@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,8 +225,9 @@ class _Work:
             with self.store.write("features", key, ".h5", provenance) as part:
                 if isinstance(parts, Spool):
                     place = (prepared.frame, prepared.xy[np.asarray(job.rows)], prepared.side)
-                    outlines = outlines_of(prepared, job.rows, size_px) if made.outlines else None
-                    tilefile.write(part, parts, outlines, place, {**told, "recipe": key})
+                    with closing(outlines_of(prepared, job.rows, size_px) if made.outlines else Spool()) as outlines:
+                        given = outlines if made.outlines else None
+                        tilefile.write(part, parts, given, place, {**told, "recipe": key})
                 else:
                     bagfile.write(part, _bag(prepared, job, parts.whole(), made.names, key), told)
         except FeatureError as error:
