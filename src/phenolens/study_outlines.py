@@ -42,7 +42,7 @@ def _segmentation(study: Study) -> list[Fault]:
         found = f"tiles inside the drawn annotation '{study.region.annotation}'"
         todo = "remove region.annotation; the class to outline is task.target"
         faults.append((("region", "annotation"), found, "tiles of all tissue, since where the class is is asked", todo))
-    if study.tiles.stain is not None:
+    if study.tiles.stain != "none":
         found, todo = (
             f"tiles.stain {study.tiles.stain} in a segmentation",
             "remove tiles.stain; tile_unet changes stains in training",
