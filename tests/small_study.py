@@ -25,7 +25,9 @@ def write_study(folder: Path, **changes: object) -> Path:
         "explain": {"slides": 2, "tiles": 2},
         **changes,
     }
-    (folder / "study.yaml").write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}))
+    (folder / "study.yaml").write_text(
+        yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False)
+    )
     return folder
 
 

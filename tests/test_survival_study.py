@@ -148,9 +148,66 @@ def test_estimates_by_horizon_and_site_are_in_the_report(copy: Path) -> None:
     assert "Kaplan–Meier curves of the risk groups" in page
 
 
+def test_subgroups_are_told_with_events_on_each_side_and_drawn_in_the_report(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path, patients=150, effect=1.5)
+    table = pd.read_csv(folder / "patients.csv")
+    table = table.assign(sex=["f", "m", "m"] * 50, scanner=["Old" if i < 12 else "New" for i in range(150)])
+    table.to_csv(folder / "patients.csv", index=False)
+    x = pd.read_csv(folder / "features.csv")
+    x.loc[table["sex"] == "f", "x0"] = np.random.default_rng(1).normal(size=50)
+    x.to_csv(folder / "features.csv", index=False)
+    write_study(folder, subgroups=["sex", "scanner"])
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    told = pd.read_csv(folder / "results" / "subgroups.csv").set_index("level")
+    assert told.loc["f", "difference"] < -0.1
+    assert told.loc["f", "p_holm"] < 0.05
+    early = table[(table["os_event"] == 1) & (table["os_days"] <= 1095)].groupby("sex").size()
+    assert (told.loc["f", "n_events"], told.loc["f", "rest_events"]) == (early["f"], early["m"])
+    assert told.loc["Old", "note"].endswith("(10 needed)")
+    page = page_of(folder)
+    assert "For sex f Uno&#39;s C is 0." in page
+    assert "more than chance explains" in page
+    assert "1 subgroup cannot be estimated: fewer than 10 patients with the event." in page
+    assert "never as a verdict" in page
+
+
+def test_a_column_that_orders_the_follow_up_stops_the_study_until_it_is_signed_off(copy: Path) -> None:
+    told = pd.read_csv(copy / "patients.csv")["os_days"]
+    table = pd.read_csv(copy / "features.csv").assign(late=np.log(told) + np.sin(np.arange(150)) / 20)
+    table.to_csv(copy / "features.csv", index=False)
+    (found,) = [f for f in check(copy, workers=0, progress=QUIET).findings if f.rule == "column-tells-target"]
+    assert found.severity == "error"
+    assert "1 column of 9 alone tells the os: late (C 0.9" in found.what
+    write_study(copy, sign_offs={"column-tells-target": "measured at the start, by an oracle"})
+    (found,) = [f for f in check(copy, workers=0, progress=QUIET).findings if f.rule == "column-tells-target"]
+    assert (found.severity, found.signed_off) == ("warning", "measured at the start, by an oracle")
+
+
+def sized(folder: Path, *, told_by: str) -> Path:
+    """A finished study with the volume among its features and the baseline of size; `told_by` moves the hazard."""
+    write_cohort(folder, patients=150, effect=1.5)
+    table = pd.read_csv(folder / "features.csv").rename(columns={told_by: "volume"})
+    table["volume"] = np.exp(table["volume"])
+    table.to_csv(folder / "features.csv", index=False)
+    write_study(folder, models=["volume_only", "cox"], validation={"folds": 5, "repeats": 2})
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    return folder
+
+
+def test_size_alone_stands_beside_the_model_and_is_compared_with_it(tmp_path: Path) -> None:
+    page = page_of(sized(tmp_path / "size", told_by="x0"))
+    assert "cox minus volume_only" in page
+    assert "On these patients no model is shown to do better than volume_only (Uno&#39;s C 0." in page
+    page = page_of(sized(tmp_path / "texture", told_by="x1"))
+    assert "no model is shown to do better than volume_only" not in page
+    card = json.loads((tmp_path / "texture" / "results" / "card.json").read_text())
+    assert "Uno's C, cox minus volume_only: 0." in json.dumps(card, ensure_ascii=False)
+
+
 def test_the_audit_comes_into_the_report(copy: Path) -> None:
-    line, shortcuts = audit_study(copy, permutations=19, workers=0, progress=QUIET).lines
-    assert shortcuts == "shortcuts and sites: not tested where survival is predicted"
+    line, nothing, *untested = audit_study(copy, permutations=19, workers=0, progress=QUIET).lines
+    assert nothing == "no finding in 2 tests of shortcuts and sites"
+    assert [told.partition(":")[0] for told in untested] == ["missingness-shortcut", "size-alone"]
     assert line.startswith("cox: fold-mean of Uno's C 0.")
     assert "null run clean" in line
     (test,) = json.loads((copy / "results" / "audit.json").read_text())["permutation"]
@@ -158,6 +215,38 @@ def test_the_audit_comes_into_the_report(copy: Path) -> None:
     page = page_of(copy)
     assert "permutation p 0.050" in page
     assert "shuffled, time and event together" in page
+    assert "Could the follow-up be told without looking at the tumour?" in page
+    assert "Events by site, and what site and models tell" in page
+    for word in ("macro AUC", "labels"):
+        assert word not in page[page.index('<section id="audit">') : page.index('<section id="settings">')]
+
+
+def test_a_scanner_that_is_the_prognosis_and_sites_that_differ_are_found_and_shown(copy: Path) -> None:
+    told = pd.read_csv(copy / "features.csv")["x0"] > 0
+    table = pd.read_csv(copy / "patients.csv").assign(scanner=np.where(told, "Old", "New"))
+    table.to_csv(copy / "patients.csv", index=False)
+    write_study(copy, audit={"acquisition": ["scanner"]})
+    run_study(copy, workers=0, extend=True, progress=QUIET)
+    done = audit_study(copy, permutations=19, workers=0, progress=QUIET)
+    (found,) = [f for f in done.findings if f.rule == "acquisition-shortcut"]
+    assert "carried by scanner" in found.what
+    page = page_of(copy)
+    assert "compare patients within one level of scanner" in page
+    assert "how the images were made" in page
+
+
+def test_too_few_events_for_a_concordance_are_said_and_nothing_is_refitted(tmp_path: Path) -> None:
+    folder = write_cohort(tmp_path, patients=60)
+    table = pd.read_csv(folder / "patients.csv")
+    table["os_event"] = [int(i % 8 == 0) for i in range(60)]
+    table.to_csv(folder / "patients.csv", index=False)
+    write_study(folder)
+    run_study(folder, workers=0, progress=QUIET)
+    line, shortcuts = audit_study(folder, permutations=19, workers=0, progress=QUIET).lines
+    assert line.startswith("cox: no permutation p (Uno's C not estimable: ")
+    assert "patients with the event by 1095 (10 needed)); no null run" in line
+    assert shortcuts == "shortcuts and sites: not tested, since too few patients have the event"
+    assert "Uno&#39;s C not estimable" in page_of(folder)
 
 
 def test_the_command_line_runs_a_study_of_survival_to_its_report(tmp_path: Path) -> None:

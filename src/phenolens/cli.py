@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from phenolens import __version__
+from phenolens.cli_audit import audit, validate
+from phenolens.cli_options import Folder, Pseudonyms, Quiet, Workers, progress_of
 from phenolens.core.errors import PhenolensError, StudyError, nearest
 
 if TYPE_CHECKING:
-    from phenolens.core.progress import Progress
+    from phenolens.run import Checked, Done
 
 _INTERRUPTED = 130
 """Exit code after Ctrl-C, which typer turns into SystemExit."""
@@ -26,11 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Exit code 0: done. 2: you must act, the message says how. Add --debug to see the traceback of an error.",
 )
-
-Folder = Annotated[Path, typer.Argument(help="Folder of the study (with study.yaml).")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: every processor.")]
-Pseudonyms = Annotated[bool, typer.Option("--pseudonyms", help="No patient, image or site names in the report.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 def main() -> None:
@@ -86,6 +82,7 @@ def demo(
     patients: Annotated[int | None, typer.Option(min=2, help="Patients a class; default: the recipe's.")] = None,
     signal: Annotated[float, typer.Option(min=0, max=1, help="Strength of the planted signal; 0: none.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Another cohort of the same design.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="All phases of sts-subtypes, in about ten minutes.")] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -98,8 +95,9 @@ def demo(
         patients=patients,
         signal=signal,
         seed=seed,
+        full=full,
         workers=workers,
-        progress=_progress(quiet),
+        progress=progress_of(quiet),
     )
     _run_to_report(folder, workers, quiet)
 
@@ -108,6 +106,7 @@ def demo(
 def new(
     recipe: Annotated[str, typer.Argument(help="A recipe; see phenolens list recipes.")],
     folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+    full: Annotated[bool, typer.Option("--full", help="The recipe with all its experiments (sts-subtypes).")] = False,
     scans: Annotated[
         Path | None, typer.Option("--from", help="A folder of scans (DICOM, NIfTI): images.csv is drafted from it.")
     ] = None,
@@ -115,7 +114,7 @@ def new(
     """Make a study to fill in: study.yaml, table templates and the schema for your editor."""
     from phenolens.recipes import write_draft, write_template
 
-    for path in write_template(recipe, folder):
+    for path in write_template(recipe, folder, full=full):
         typer.echo(f"wrote {path}")
     for line in write_draft(folder, scans) if scans is not None else ():
         typer.echo(line)
@@ -125,9 +124,22 @@ def new(
 @app.command()
 def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None:
     """Look for faults before any pixel is read; of slides, estimate hours and disk."""
+    from phenolens.experiments import experiments
     from phenolens.run import check as check_study
 
-    result = check_study(folder, workers=workers, progress=_progress(quiet))
+    failed = False
+    made = experiments(folder)
+    for one in made:
+        typer.echo(f"experiment {one.name}")
+        failed |= _shown(check_study(one.write(), workers=workers, progress=progress_of(quiet)))
+    if not made:
+        failed = _shown(check_study(folder, workers=workers, progress=progress_of(quiet)))
+    if failed:
+        raise typer.Exit(2)
+
+
+def _shown(result: Checked) -> bool:
+    """Print what a check found; whether any of it is an error."""
     for finding in result.findings:
         who = f" [{', '.join(finding.who[:8])}{', …' if len(finding.who) > 8 else ''}]" if finding.who else ""
         typer.echo(f"{finding.severity}: {finding.what}{who} ({finding.rule})\n    to do: {finding.todo}")
@@ -136,8 +148,7 @@ def check(folder: Folder, workers: Workers = None, quiet: Quiet = False) -> None
                 typer.echo(f"    {name}: {text}")
     for line in result.summary:
         typer.echo(line)
-    if any(f.severity == "error" for f in result.findings):
-        raise typer.Exit(2)
+    return any(f.severity == "error" for f in result.findings)
 
 
 @app.command()
@@ -147,11 +158,13 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this step: tiles, features, splits or models.")] = None,
     extend: Annotated[bool, typer.Option("--extend", help="The cohort grew: old patients keep their folds.")] = False,
     new_splits: Annotated[bool, typer.Option("--new-splits", help="Archive the results and split anew.")] = False,
+    only: Annotated[str | None, typer.Option("--only", help="Run this experiment of the study file alone.")] = None,
     pseudonyms: Pseudonyms = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the study; resumes by itself after an interruption."""
-    _run_to_report(folder, workers, quiet, until=until, extend=extend, new_splits=new_splits, pseudonyms=pseudonyms)
+    """Run the study, or every experiment of its file; resumes by itself after an interruption."""
+    how = {"until": until, "extend": extend, "new_splits": new_splits}
+    _run_to_report(folder, workers, quiet, pseudonyms=pseudonyms, only=only, **how)
 
 
 @app.command()
@@ -159,59 +172,18 @@ def report(
     folder: Folder,
     pseudonyms: Pseudonyms = False,
 ) -> None:
-    """Write the report of a finished run again."""
+    """Write the report of a finished run again; of several experiments that of each and the one over all."""
+    from phenolens.experiments import experiments
     from phenolens.report.build import build
 
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+    made = experiments(folder)
+    for one in made:
+        if (one.folder / "results" / "manifest.json").exists():
+            typer.echo(f"report: {build(one.folder, pseudonyms=pseudonyms)}")
+    typer.echo(f"report: {_overview(folder, pseudonyms) if made else build(folder, pseudonyms=pseudonyms)}")
 
 
-@app.command()
-def audit(
-    folder: Annotated[Path | None, typer.Argument(help="Folder of the study; none with --predictions.")] = None,
-    permutations: Annotated[int | None, typer.Option(min=199, help="Label permutations; default: the study's.")] = None,
-    refit_all: Annotated[bool, typer.Option("--refit-all", help="Refit slow models too, with no stand-in.")] = False,
-    predictions: Annotated[
-        Path | None, typer.Option(help="Results made elsewhere: patient, truth, a probability a class, fold, site …")
-    ] = None,
-    splits: Annotated[Path | None, typer.Option(help="Their splits: patient, fold, part (train, tune, test).")] = None,
-    truth: Annotated[str | None, typer.Option(help="Column of --predictions with the label.")] = None,
-    positive: Annotated[str | None, typer.Option(help="Class that a single score is of.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for audit.json and estimates.csv of --predictions.")] = None,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Slides: predict spoiled tiles in place of refitting (read again).")
-    ] = False,
-    pseudonyms: Pseudonyms = False,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Ask whether chance, a shortcut or a leak explains the result, of a study or of results made elsewhere.
-
-    Exit code 2 where a finding is an error.
-    """
-    if predictions is not None:
-        _audit_elsewhere(predictions, splits, truth, positive, out)
-        return
-    if folder is None:
-        raise StudyError("no study", expected="the folder of a study, or --predictions", todo="phenolens audit --help")
-    from phenolens.report.build import build
-
-    failed = False
-    if robustness:
-        from phenolens.audit.robustness import audit_robustness
-
-        lines: Sequence[str] = audit_robustness(folder, workers=workers, progress=_progress(quiet))
-    else:
-        from phenolens.audit.study import audit_study
-
-        audited = audit_study(
-            folder, permutations=permutations, refit_all=refit_all, workers=workers, progress=_progress(quiet)
-        )
-        lines, failed = audited.lines, audited.failed
-    for line in lines:
-        typer.echo(line)
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
-    if failed:
-        raise typer.Exit(2)
+app.command()(audit)
 
 
 @app.command()
@@ -228,7 +200,7 @@ def predict(
     from phenolens.predict import predict_images
 
     rows = predict_images(
-        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=_progress(quiet)
+        model, images, out, mpp=mpp, annotation=annotation, workers=workers, progress=progress_of(quiet)
     )
     for line in rows.lines:
         typer.echo(line)
@@ -236,21 +208,7 @@ def predict(
         raise typer.Exit(2)
 
 
-@app.command()
-def validate(
-    model: Annotated[Path, typer.Argument(help="Folder of a stored model: results/models/NAME/final.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of the external cohort: a study.yaml that names its tables.")],
-    pseudonyms: Pseudonyms = False,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Measure a stored model on an external labelled cohort: the whole evaluation, and nothing refitted."""
-    from phenolens.report.build import build
-    from phenolens.validate import validate_model
-
-    for line in validate_model(model, folder, workers=workers, progress=_progress(quiet)):
-        typer.echo(line)
-    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
+app.command()(validate)
 
 
 @app.command("list")
@@ -300,44 +258,41 @@ def doctor() -> None:
         typer.echo(line)
 
 
-def _audit_elsewhere(
-    predictions: Path, splits: Path | None, truth: str | None, positive: str | None, out: Path | None
-) -> None:
-    from phenolens.audit.elsewhere import audit_elsewhere
-
-    made = audit_elsewhere(predictions, splits, truth=truth, positive=positive, out=out)
-    for line in made.lines:
-        typer.echo(line)
-    if made.failed:
-        raise typer.Exit(2)
-
-
-def _progress(quiet: bool) -> Progress:
-    from phenolens.core.progress import Progress
-
-    return Progress("quiet" if quiet else "auto")
-
-
 def _run_to_report(
     folder: Path,
     workers: int | None,
     quiet: bool,
     *,
-    until: str | None = None,
-    extend: bool = False,
-    new_splits: bool = False,
     pseudonyms: bool = False,
+    only: str | None = None,
+    **how: Any,
 ) -> None:
-    from phenolens.run import run_study
+    from phenolens.run import run_experiments, run_study
 
-    progress = _progress(quiet)
-    done = run_study(folder, workers=workers, until=until, extend=extend, new_splits=new_splits, progress=progress)
-    if done.finished:
-        from phenolens.report.build import build
+    how |= {"workers": workers, "progress": progress_of(quiet)}
+    several = False
+    for one, done in run_experiments(folder, name=only, **how):
+        several = True
+        _told(one.folder, done, pseudonyms)
+    if not several:
+        _told(folder, run_study(folder, **how), pseudonyms)
+    elif how.get("until") is None:
+        typer.echo(f"report: {_overview(folder, pseudonyms)}")
 
-        typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
-    else:
+
+def _overview(folder: Path, pseudonyms: bool) -> Path:
+    from phenolens.report.overview import build_overview
+
+    return build_overview(folder, pseudonyms=pseudonyms)
+
+
+def _told(folder: Path, done: Done, pseudonyms: bool) -> None:
+    if not done.finished:
         typer.echo(done.said)
+        return
+    from phenolens.report.build import build
+
+    typer.echo(f"report: {build(folder, pseudonyms=pseudonyms)}")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from phenolens.core.errors import ModelError, PhenolensError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import EXPLAINERS
 from phenolens.core.store import Store, atomic, canonical, fingerprint
-from phenolens.core.types import Example, Part
+from phenolens.core.tileset import TileSet
+from phenolens.core.types import Bag, BagSource, Example, Part, TileSource
 from phenolens.explain.draw import overlay
-from phenolens.explain.heatmaps import heatmaps
-from phenolens.features.bagfile import BagFile
-from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract
+from phenolens.explain.heatmaps import condensed, heatmaps
+from phenolens.features.extract import ExtractJob, encoder_identity, extract, stored_slide
 from phenolens.models.predict import Stored, check_fit, load_model
 from phenolens.predict_masks import predict_masks
 from phenolens.predict_outlines import predict_outlines
@@ -167,8 +167,8 @@ def _predict_one(
     refuse_stain(thumbnail, made.image)
     notes += told_of(model, stored, Seen(patient=job.patient, image=job.image, kind="", look=made.facts["look"]))
     source = _features(job, key, made, setting, root, workers, progress)
-    bag = source.load()
-    check_fit(stored.config, encoder_identity(setting.encoder), bag, tiles=asdict(setting.tiles))
+    held = source.load()
+    check_fit(stored.config, encoder_identity(setting.encoder), held, tiles=asdict(setting.tiles))
     example = Example(
         patient=job.patient,
         unit_id=job.image,
@@ -179,19 +179,23 @@ def _predict_one(
     pictures = [] if stored.survives else _maps(job, stored, example, thumbnail, int(p.argmax()), out)
     told, said, shown = guarded(stored, example, p)
     row: dict[str, Any] = {"image": Path(job.path).name, **told}
-    row |= {"tiles": len(bag.x), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
-    first = f"{row['image']}: {shown} from {len(bag.x)} tiles"
+    row |= {"tiles": (count := _count(held)), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
+    first = f"{row['image']}: {shown} from {count} tiles"
     return row, [first, *said, *(f"  note: {n}" for n in notes)]
 
 
 def _features(
     job: SlideJob, key: str, made: Prepared, setting: SlideSetting, root: Path, workers: int | None, progress: Progress
-) -> BagFile:
+) -> BagSource | TileSource:
     content = fingerprint(Path(job.path))
     rows = draw({job.image: len(made.xy)}, setting.tiles.max_per_patient, seed=setting.tiles.seed, patient=content)
-    ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]))
+    ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]), stain=setting.stain)
     outcome = next(iter(extract([ask], setting.encoder, root, workers=workers, progress=progress)))
-    return bag_file(Store(root), outcome.unwrap())
+    return stored_slide(Store(root), outcome.unwrap(), setting.encoder)
+
+
+def _count(held: Bag | TileSet) -> int:
+    return len(held) if isinstance(held, TileSet) else len(held.x)
 
 
 def _maps(
@@ -203,14 +207,14 @@ def _maps(
     out: Path,
 ) -> list[str]:
     classes = stored.classes
-    offers = ("attention",) if hasattr(stored.fitted, "attention") else ()
+    fitted, asked = condensed(stored.fitted, example)
     written = []
     for method in EXPLAINERS.names():
         explainer = EXPLAINERS.create(method)
         on_bags = getattr(explainer, "reads", "bag") == "bag"
-        if not on_bags or (explainer.needs is not None and explainer.needs not in offers):
+        if not on_bags or (explainer.needs is not None and not hasattr(fitted, explainer.needs)):
             continue
-        (heatmap,) = heatmaps(stored.fitted, example, method, target, classes[target])
+        (heatmap,) = heatmaps(fitted, asked, method, target, classes[target])
         path = out / "maps" / f"{job.image}-{method}.jpg"
         with atomic(path) as part:
             picture = overlay(thumbnail, heatmap, signed=explainer.signed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,24 @@ from phenolens.core.progress import Progress
 from phenolens.core.signoff import signed, unused
 from phenolens.core.store import study_lock
 from phenolens.core.types import Example, Finding, Split
+from phenolens.experiments import Experiment, experiments, only
+from phenolens.steps import (
+    across,
+    duplicates,
+    evidence,
+    lent,
+    maps,
+    models,
+    overview,
+    records,
+    rooms,
+    scans,
+    segmentation,
+    speed,
+    subsets,
+    tiles,
+)
 from phenolens.steps import cohort as cohorts
-from phenolens.steps import duplicates, evidence, lent, maps, models, records, rooms, scans, segmentation, subsets
 from phenolens.steps.context import context_of
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.foresee import foresee
@@ -51,12 +69,49 @@ def run_study(
 
     `until` stops after "tiles", "features", "splits" or "models". Raises PhenolensError with what to do.
     """
-    if until is not None and until not in STOPS:
-        raise StudyError(f"--until {until}", expected=", ".join(STOPS), todo=f"correct it{nearest(until, STOPS)}")
+    _refuse_stop(until)
     study = Study.load(folder)
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    with study_lock(study.folder):
+    with study_lock(study.base):
         return _run(desk, until, extend=extend, new_splits=new_splits)
+
+
+def run_experiments(
+    folder: Path | str,
+    *,
+    name: str | None = None,
+    workers: int | None = None,
+    until: str | None = None,
+    extend: bool = False,
+    new_splits: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Experiment, Done]]:
+    """Run the experiments of a study file in its order, or the one of this `name`; each comes as soon as it is done.
+
+    Nothing comes where the file holds a single study. Raises PhenolensError with what to do, at the experiment that
+    cannot go on: those before it stand.
+    """
+    _refuse_stop(until)
+    made = experiments(folder)
+    wanted = {e.name for e in (only(made, name) if name is not None else made)}
+    progress = progress or Progress()
+    with study_lock(made[0].study.base) if made else nullcontext():
+        for turn, known in enumerate(made):
+            if known.name not in wanted:
+                continue
+            one = known if until is not None else experiments(folder, across.best_arm, of=known.family)[turn]
+            one.write()
+            desk = Desk(study=one.study, workers=workers, progress=progress)
+            across.refuse_chosen_on(desk, one, made)
+            progress.say(f"experiment {one.name} ({turn + 1} of {len(made)})")
+            yield one, _run(desk, until, extend=extend, new_splits=new_splits)
+        if made and until is None:
+            overview.write_overview(made)
+
+
+def _refuse_stop(until: str | None) -> None:
+    if until is not None and until not in STOPS:
+        raise StudyError(f"--until {until}", expected=", ".join(STOPS), todo=f"correct it{nearest(until, STOPS)}")
 
 
 def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Done:
@@ -90,12 +145,13 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
         return _segment(desk, whole, ready, splits, (states, sources, findings, context), until)
     examples, keys, empty = models.make_examples(desk, ready, states, room.parts_of(desk, ready, sources))
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
-    findings += [*scans.cut_off(states), *models.note_holdout_reads(desk, fits)]
+    findings += [*scans.doubts(states), *models.note_holdout_reads(desk, fits)]
     predictions = models.gather(desk, ready, fits)
     models.publish_models(desk, fits)
     duplicates.publish_looks(desk, fits, states)
     records.write_findings(desk, findings)
     models.measure(desk, predictions)
+    tiles.measure_tiles(desk, fits)
     if until == "models":
         return Done(False, f"estimates: {desk.results / 'estimates.csv'}")
 
@@ -104,6 +160,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     maps.draw_maps(desk, fits, predictions, examples, states)
     flow, more = records.flow(whole, states, empty, len(examples)), {"class_counts": records.labelled(whole)}
     records.write_manifest(desk, ready, splits, flow, context, more)
+    speed.measure_speed(desk, records.study_id(desk, ready), fits, states)
     return Done(True)
 
 

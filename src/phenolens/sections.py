@@ -47,6 +47,9 @@ class TilesSection(Section):
         2000, ge=1, description="Most tiles of a patient, or of an image that is predicted."
     )
     seed: int = 0
+    stain: Literal["none", "macenko", "reinhard"] = Field(
+        "none", description="Colours of each slide brought to those of a fixed reference before features are made."
+    )
 
     @property
     def spacing(self) -> float:
@@ -91,10 +94,21 @@ class FeaturesSection(BaseModel):
     repeated: Path | None = Field(
         None, description="Beside table: the same features measured again, for the setting stable of table models."
     )
+    perturb: tuple[str | dict[str, float], ...] = Field(
+        (),
+        description="Beside an encoder of scans: how each is disturbed to be measured again, for stable; with a dose: "
+        "{rotation: 6}. One of contour, rotation, translation, noise, bias, spacing.",
+    )
 
     @property
     def params(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
+
+    @property
+    def perturbations(self) -> tuple[tuple[str, float | None], ...]:
+        """Each kind of `perturb` with its dose, None for the usual one."""
+        named: list[dict[str, Any]] = [{p: None} if isinstance(p, str) else p for p in self.perturb]
+        return tuple((kind, dose) for one in named for kind, dose in one.items())
 
 
 class TaskSection(Section):
@@ -170,10 +184,24 @@ class GuardSection(Section):
     calibrate: Literal["none", "intercept", "slope"] = Field(
         "intercept", description="How probabilities are recalibrated on the tune patients."
     )
-    conformal: Literal["none", "split", "class"] = Field(
-        "split", description="Sets of classes from the tune patients, over all of them or class by class."
+    conformal: Literal["none", "split", "class", "cross"] = Field(
+        "split",
+        description="Sets of classes from the tune patients, over all of them or class by class, or from all patients "
+        "that are fitted on, by fitting the model again without each of several groups of them (cross).",
     )
+    groups: int = Field(5, ge=3, le=20, description="How many groups, and so more trainings, conformal: cross takes.")
     out_of_distribution: bool = Field(True, description="Whether patients unlike the training patients are flagged.")
+
+
+class TransferSection(Section):
+    """What a model takes over from another study; both must have been made with the same patients in training."""
+
+    start: Path | None = Field(
+        None, description="A finished study, or experiment: each fold's model starts from the weights of its model."
+    )
+    teacher: Path | None = Field(
+        None, description="A finished study of tiles: what its model says of the tiles in the same place is learnt too."
+    )
 
 
 class TimingSection(Section):

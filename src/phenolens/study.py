@@ -29,14 +29,20 @@ from phenolens.sections import (
     TaskSection,
     TilesSection,
     TimingSection,
+    TransferSection,
     ValidationSection,
 )
+from phenolens.study_guard import guard_faults
 from phenolens.study_masks import mask_faults
+from phenolens.study_readings import reading_faults
 from phenolens.study_survival import survival_faults
+from phenolens.study_transfer import transfer_faults
 from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refusal
 
 FILE = "study.yaml"
 SCHEMA = "study.schema.json"
+EXPERIMENTS = "experiments"
+"""The key under which a study file holds several studies, and the folder they lie in."""
 
 
 class Study(Section):
@@ -60,6 +66,7 @@ class Study(Section):
     guard: GuardSection = GuardSection()
     audit: AuditSection = AuditSection()
     timing: TimingSection = TimingSection()
+    transfer: TransferSection = TransferSection()
     subgroups: tuple[str | dict[str, tuple[float, ...]], ...] = Field(
         (), description="Columns of the patients table to report by; of numbers with their cuts: {age: [50, 70]}."
     )
@@ -67,15 +74,23 @@ class Study(Section):
     sign_offs: dict[str, Reason] = Field({}, description="Rule of a finding -> the reason for going on all the same.")
     statements: dict[str, str] = Field({}, description="The author's own words for items of the evidence record.")
     seed: int = 0
+    part_of: Path | None = Field(
+        None, description="The study of which this is an experiment: its tables and artefacts are used. Written by run."
+    )
     _folder: Path = PrivateAttr(default=Path())
 
     @property
     def folder(self) -> Path:
-        """The folder of the study file; every relative path starts there."""
+        """The folder of the study file, where its results lie."""
         return self._folder
 
+    @property
+    def base(self) -> Path:
+        """Where every relative path starts and artefacts lie: the folder, or that of the study this is part of."""
+        return self._folder if self.part_of is None else (self._folder / self.part_of).resolve()
+
     def path(self, relative: Path) -> Path:
-        return (self._folder / relative).resolve()
+        return (self.base / relative).resolve()
 
     @property
     def segments(self) -> bool:
@@ -100,17 +115,17 @@ class Study(Section):
         encoder = self.encoder()
         if encoder is None:
             return "folder"
-        return "scan" if ENCODERS.plugin(encoder.name, base=self._folder)[0].reads == "scan" else "slide"
+        return "scan" if ENCODERS.plugin(encoder.name, base=self.base)[0].reads == "scan" else "slide"
 
     def encoder(self) -> Choice | None:
         """The encoder asked for; None when features are read from a folder or a table."""
         if self.features.encoder is None:
             return None
-        return Choice("encoder", self.features.encoder, self._placed(self.features.params), self._folder)
+        return Choice("encoder", self.features.encoder, self._placed(self.features.params), self.base)
 
     def model_choices(self) -> list[Choice]:
         """The models asked for, in the order of the file."""
-        made = [Choice("model", *_named(entry), self._folder) for entry in self.models]
+        made = [Choice("model", *_named(entry), self.base) for entry in self.models]
         return [replace(c, params=self._placed(c.params)) for c in made]
 
     def _placed(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,33 +141,58 @@ class Study(Section):
         `given` are sections that stand fast: what the file leaves out is taken from them, and what it says otherwise is
         a fault.
         """
-        path = Path(folder)
-        path = path if path.suffix in (".yaml", ".yml") else path / FILE
-        if not path.exists():
-            there = path.parent.is_dir()
+        path = study_file(folder)
+        lines, raw = parse(path.read_text("utf-8-sig"), path)
+        if EXPERIMENTS in raw:
+            names = ", ".join(map(str, raw[EXPERIMENTS] or ()))
             raise StudyError(
-                f"no {path.name} in {path.parent}" if there else f"no folder {path.parent}",
-                expected="a study folder",
-                todo="make one with: phenolens new RECIPE DIR",
+                f"a study of several experiments ({names})",
+                expected="one of them",
+                todo=f"name its folder, such as {path.parent}/{EXPERIMENTS}/NAME",
+                where=str(path),
             )
-        text = path.read_text("utf-8-sig")
-        lines, raw = parse(text, path)
         whole, faults = completed(raw, given or {})
-        faults += faults_of(cls, whole)
-        if not faults:
-            study = cls.model_validate(whole)
-            study._folder = path.parent.resolve()
-            faults = _impossible(study)
-            if not faults:
-                return study
-        raise refusal(path, faults, lines)
+        study, more = cls.judged(whole, path.parent.resolve())
+        if study is None or faults:
+            raise refusal(path, [*faults, *more], lines)
+        return study
+
+    @classmethod
+    def judged(cls, content: Mapping[str, Any], folder: Path) -> tuple[Study | None, list[Fault]]:
+        """The study of a content that lies in `folder`, or None and all that is wrong with it."""
+        faults = faults_of(cls, content)
+        if faults:
+            return None, faults
+        study = cls.model_validate(content)
+        study._folder = folder
+        faults = _impossible(study)
+        return (None, faults) if faults else (study, [])
+
+
+def study_file(folder: Path | str) -> Path:
+    """The study file of a folder, or the file itself; raises StudyError where there is none."""
+    path = Path(folder)
+    path = path if path.suffix in (".yaml", ".yml") else path / FILE
+    if not path.exists():
+        there = path.parent.is_dir()
+        raise StudyError(
+            f"no {path.name} in {path.parent}" if there else f"no folder {path.parent}",
+            expected="a study folder",
+            todo="make one with: phenolens new RECIPE DIR",
+        )
+    return path
 
 
 def schema() -> dict[str, Any]:
     """JSON Schema of the study file, with the names behind the doors, so that editors complete it."""
     made = Study.model_json_schema()
     sections = made["$defs"]
-    sections["FeaturesSection"]["properties"]["encoder"] = {"anyOf": [{"enum": ENCODERS.names()}, {"type": "string"}]}
+    one: dict[str, Any] = {"anyOf": [{"enum": ENCODERS.names()}, {"type": "string"}]}
+    several = {"type": "array", "items": {"anyOf": [*one["anyOf"], {"type": "object"}]}}
+    sections["FeaturesSection"]["properties"]["encoder"] = {"anyOf": [*one["anyOf"], several, {"type": "object"}]}
+    made["properties"][EXPERIMENTS] = {"type": "object", "additionalProperties": {"type": "object"}}
+    made["if"], made["else"] = {"required": [EXPERIMENTS]}, {"required": made.pop("required")}
+    made["required"] = ["study"]
     task = sections["TaskSection"]
     task["properties"]["kind"] = {"enum": TASKS.names()}
     task["if"] = {"properties": {"kind": {"const": SEGMENTATION}}, "required": ["kind"]}
@@ -183,7 +223,7 @@ def _impossible(study: Study) -> list[Fault]:
     if len(given) != 1:
         what = f"both {' and '.join(given)}" if given else "neither encoder nor folder nor table"
         faults.append((("features",), what, "one of them", "name an encoder, or the files of features made elsewhere"))
-    faults += _readings(study)
+    faults += reading_faults(study)
     if (study.task.unit == "lesion") != (study.lesions is not None):
         what = f"task.unit {study.task.unit} with lesions {study.lesions}"
         faults.append((("task", "unit"), what, "unit: lesion and lesions: lesions.csv", "give both, or neither"))
@@ -202,23 +242,11 @@ def _impossible(study: Study) -> list[Fault]:
     if study.task.unit == "image" and study.scan.missing == "left_out":
         what = "units of one image with scan.missing left_out"
         faults.append((("scan", "missing"), what, "allowed", "remove it: an image has one sequence"))
-    faults += survival_faults(study)
+    faults += survival_faults(study) + guard_faults(study)
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong
-    return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study)
-
-
-def _readings(study: Study) -> list[Fault]:
-    """Repeated readings and the setting that rests on them."""
-    repeated = study.features.repeated is not None
-    if repeated and study.features.table is None:
-        what = "repeated readings without a table"
-        return [(("features", "repeated"), what, "features.table", "name the table of features, or remove it")]
-    if not repeated and any(_named(m)[1].get("stable") is not None for m in study.models):
-        what = "a model with stable, without repeated readings"
-        return [(("models",), what, "features.repeated", "name the table of readings, or leave stable out")]
-    return []
+    return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study) + transfer_faults(study)
 
 
 _OF_KIND = {"slide": ("region", "tiles", "quality"), "scan": ("scan", "quality"), "folder": (), "table": ()}

@@ -30,10 +30,11 @@ def mask_faults(study: Study) -> list[Fault]:
 def _models(study: Study) -> list[Fault]:
     faults: list[Fault] = []
     for i, choice in enumerate(study.model_choices()):
-        task = getattr(MODELS.plugin(choice.name, base=choice.base)[0], "task", "classification")
-        if task != study.task.kind:
-            found = f"model '{choice.name}', which is for {task}, in a study of {study.task.kind}"
-            todo = f"set task.kind: {task}, or choose another model; see phenolens list models"
+        told = getattr(MODELS.plugin(choice.name, base=choice.base)[0], "task", "classification")
+        tasks = (told,) if isinstance(told, str) else told
+        if study.task.kind not in tasks:
+            found = f"model '{choice.name}', which is for {' and '.join(tasks)}, in a study of {study.task.kind}"
+            todo = f"set task.kind: {tasks[0]}, or choose another model; see phenolens list models"
             faults.append((("models", i), found, f"a model for {study.task.kind}", todo))
     return faults
 

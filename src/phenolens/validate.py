@@ -16,8 +16,8 @@ from phenolens.core.store import canonical, study_lock
 from phenolens.core.types import Example, Finding, Split
 from phenolens.evaluate.folds import EXTERNAL
 from phenolens.features.extract import encoder_identity
-from phenolens.models.fit import prediction_rows
 from phenolens.models.predict import Stored, load_model
+from phenolens.models.told import prediction_rows
 from phenolens.sections import SEGMENTATION
 from phenolens.steps import cohort as cohorts
 from phenolens.steps import duplicates, models, records, rooms
@@ -52,7 +52,7 @@ def validate_model(
     stored = load_model(model, base=base)
     study = Study.load(folder, given=given_by(stored, base))
     desk = Desk(study=study, workers=workers, progress=progress or Progress(), every_class=False)
-    with study_lock(study.folder):
+    with study_lock(study.base):
         desk.sweep()
         return _validate(desk, stored, model)
 

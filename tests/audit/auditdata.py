@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from phenolens.audit.battery import run
-from phenolens.audit.evidence import Evidence, gather
 from phenolens.audit.findings import Judged, judge
+from phenolens.audit.labels import LabelEvidence, gather
 from phenolens.core.predictions import Predictions
 from phenolens.core.registry import Choice
 from phenolens.core.types import Bag, Example, Frame, Loaded, Part, Split
@@ -84,7 +84,7 @@ def predicted(examples: Sequence[Example], splits: Sequence[Split], *, skill: fl
     return Predictions(table=table, classes=("A", "B"))
 
 
-def evidence_of(examples: Sequence[Example], *, draws: int = 999, seed: int = 0, skill: float = 0.0) -> Evidence:
+def evidence_of(examples: Sequence[Example], *, draws: int = 999, seed: int = 0, skill: float = 0.0) -> LabelEvidence:
     """The evidence of a study of these examples."""
     splits = folds(examples, seed=seed)
     shown = predicted(examples, splits, skill=skill, seed=seed)
@@ -110,5 +110,5 @@ def audited(
     """Every test of the audit, with the columns of the patients table declared as acquisition."""
     patients, images = tables(examples, **columns)
     evidence = evidence_of(examples, draws=draws, seed=seed, skill=skill)
-    found, _ = run(evidence, target="type", patients=patients, images=images, declared=tuple(columns))
+    found, _ = run(evidence, patients=patients, images=images, declared=tuple(columns))
     return judge(found, null_runs)

@@ -152,8 +152,9 @@ def test_a_label_that_follows_the_site_and_an_auc_that_sites_carry_are_named(tmp
     sited = table.assign(site=np.where(north, "north", "south"), p_mut=p, p_wt=1 - p)
     made = run(tmp_path, sited, splits)
     assert {"site-label", "site-carries"} <= set(rules(made))
-    (carried,) = [f for f in made.findings if f.rule == "site-carries" and "mut" in f.what]
+    (carried,) = [f for f in made.findings if f.rule == "site-carries"]
     assert "within 2 sites" in carried.what
+    assert "after Holm's correction" in carried.what
 
 
 def test_probabilities_that_are_too_extreme_are_named_with_their_slope(tmp_path: Path) -> None:
@@ -162,5 +163,7 @@ def test_probabilities_that_are_too_extreme_are_named_with_their_slope(tmp_path:
     p = 1 / (1 + np.exp(-4 * odds))
     made = run(tmp_path, table.assign(p_mut=p, p_wt=1 - p), splits)
     off = [f for f in made.findings if f.rule == "calibration-off"]
-    assert off
     assert any("too extreme" in f.what and "calibration slope" in f.what for f in off)
+    tests = json.loads((tmp_path / "out" / "audit.json").read_text())["tests"]
+    assert [t["name"] for t in tests] == ["calibration-off"] * 2 + ["pooling-inflates"]
+    assert min(t["p_holm"] for t in tests) < 0.05

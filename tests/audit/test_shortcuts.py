@@ -10,7 +10,7 @@ import pytest
 from auditdata import FRAME, cohort, evidence_of, tables
 
 from phenolens.audit import shortcuts
-from phenolens.audit.evidence import relabelled
+from phenolens.audit.labels import relabelled
 from phenolens.audit.look import look
 from phenolens.audit.metadata import acquisition, natural
 from phenolens.core.errors import StudyError

@@ -17,7 +17,7 @@ CONFOUNDED = (0.2, 0.3, 0.5, 0.7, 0.8)
 
 def _confounding(examples, within=None, **kind):
     evidence = evidence_of(examples, draws=199, **kind)
-    return confounding(evidence, look(evidence.examples).pooled, within or {}, "type")
+    return confounding(evidence, look(evidence.examples).pooled, within or {})
 
 
 def test_the_finding_needs_labels_that_follow_the_site():
@@ -59,7 +59,7 @@ def test_sites_that_each_hold_one_label_are_the_worst_case_and_are_found():
 
 def test_without_features_the_finding_rests_on_the_labels_and_says_so():
     evidence = evidence_of(cohort(100, prevalence=CONFOUNDED), draws=199)
-    test, _ = confounding(evidence, None, {}, "type")
+    test, _ = confounding(evidence, None, {})
     assert test.p < 0.05
     assert "was not tested: the features are volumes" in test.what
 
@@ -79,7 +79,7 @@ def test_where_folds_keep_sites_whole_folds_are_drawn_that_mix_them():
         made.append(Split(scheme="leave_one_site_out", repeat=0, fold=f, train=everyone - test, tune=frozenset(),
                           test=test, seed=0))  # fmt: skip
     evidence = replace(evidence_of(examples, draws=199), splits=tuple(made))
-    test, facts = confounding(evidence, look(evidence.examples).pooled, {"model": 0.4}, "type")
+    test, facts = confounding(evidence, look(evidence.examples).pooled, {"model": 0.4})
     assert facts.folds_drawn
     assert test.p == 0.005
     assert test.severity == "warning"

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from phenolens.cohort.telling import repeated, telling
+from phenolens.cohort.telling_time import FollowUp, concordance, concordance_by_chance
 from phenolens.core.types import Finding
 
 
@@ -95,3 +99,64 @@ def test_equal_rows_of_a_few_coarse_columns_are_chance() -> None:
     x = noise(200, 3).round(0)
     assert x.duplicated().any()
     assert repeated(x, pd.Series(x.index, index=x.index), "f.csv") == []
+
+
+def follow_up(n: int, seed: int = 1, censored: float = 0.3) -> FollowUp:
+    rng = np.random.default_rng(seed)
+    return FollowUp(time=rng.exponential(100, n).round(1) + 0.1, event=rng.random(n) > censored)
+
+
+def found_with(x: pd.DataFrame, told: FollowUp) -> dict[str, Finding]:
+    truth = pd.Series(np.where(told.event, "event", "censored"), index=x.index)
+    return {f.rule: f for f in telling(x, truth, pd.Series(x.index, index=x.index), "os", told)}
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_column_made_from_the_follow_up_is_an_error_in_either_direction(sign: int) -> None:
+    told = follow_up(80)
+    x = noise(80, 40).assign(late=sign * (np.log(told.time) + 0.1 * noise(80, 1, 3)["f0"].to_numpy()))
+    error = found_with(x, told)["column-tells-target"]
+    assert error.severity == "error"
+    assert "1 column of 41 alone tells the os: late (C 0.9" in error.what
+    assert "with the follow-up" in error.what
+    assert "sign_offs: {column-tells-target: REASON}" in error.todo
+
+
+def test_a_strong_honest_column_of_survival_passes() -> None:
+    told = follow_up(120)
+    x = noise(120, 20).assign(grade=np.log(told.time) + 1.5 * noise(120, 1, 3)["f0"].to_numpy())
+    assert found_with(x, told) == {}
+
+
+def test_an_honest_table_of_survival_has_no_error_over_many_seeds() -> None:
+    wrong = [found_with(noise(24, 500, seed), follow_up(24, seed)) for seed in range(40)]
+    assert not any("column-tells-target" in told for told in wrong)
+
+
+def test_what_chance_orders_among_many_columns_and_few_events_is_a_note() -> None:
+    rng = np.random.default_rng(0)
+    event = np.zeros(24, dtype=bool)
+    event[:5] = True
+    told = FollowUp(time=np.r_[np.arange(1.0, 6), rng.uniform(1.5, 9, 19).round(1)], event=event)
+    x = noise(24, 4000)
+    x["f7"] = -told.time + 0.2 * x["f7"]
+    assert found_with(x, told)["column-near-target"].severity == "note"
+
+
+def test_concordance_is_the_share_of_ordered_pairs_and_its_chance_that_of_all_orders() -> None:
+    told = follow_up(7, seed=5)
+    x = np.array([3.0, 1.0, 1.0, 5.0, 2.0, 6.0, 4.0])
+
+    def share(values: np.ndarray) -> float:
+        right = pairs = 0.0
+        for i in np.flatnonzero(told.event):
+            for j in range(7):
+                if told.time[j] > told.time[i] or (told.time[j] == told.time[i] and not told.event[j]):
+                    pairs += 1
+                    right += (values[i] > values[j]) + 0.5 * (values[i] == values[j])
+        return right / pairs
+
+    assert concordance(x[:, None], told)[0] == pytest.approx(max(share(x), 1 - share(x)))
+    drawn = np.array([share(x[list(order)]) for order in permutations(range(7))])
+    z = abs(share(x) - 0.5) / drawn.std()
+    assert concordance_by_chance(x, told) == pytest.approx(2 * stats.norm.sf(z), rel=1e-9)

@@ -140,3 +140,19 @@ def test_the_order_of_rows_changes_nothing() -> None:
     turned = table([given.table.iloc[::-1]], AB)
     for measure in (coverage, abstentions, outside):
         pd.testing.assert_frame_equal(measure(given), measure(turned))
+
+
+def test_cross_conformal_sets_have_a_guarantee_and_no_beta_interval() -> None:
+    given = with_sets("AABB", ["A", "A|B", "B", "A"])
+    test = given.table["part"] == "test"
+    crossed = table(
+        [given.table.assign(set_patients=np.where(test, 20.0, np.nan), set_groups=np.where(test, 5, np.nan))], AB
+    )
+    one = row(found := coverage(crossed))
+    assert one["guaranteed"] == pytest.approx(0.675)
+    assert one["calibration"] == 20
+    assert np.isnan(one["expected"])
+    assert np.isnan(row(found, "class=A")["guaranteed"])
+    away = coverage(table([crossed.table[test].assign(scheme="external")], AB))
+    assert np.isnan(row(away)["guaranteed"])
+    assert "new site" in row(away)["note"]

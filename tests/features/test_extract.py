@@ -15,10 +15,12 @@ from phenolens.core.errors import FeatureError, ImageError, WeightsMissingError
 from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store
+from phenolens.core.types import Rgb
 from phenolens.features import extract as extraction
 from phenolens.features.bagfile import BagFile
 from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract, features_key
 from phenolens.slides.image import open_slide
+from phenolens.slides.normalise import Method, Normaliser, normaliser
 from phenolens.slides.prepare import load_prepared
 
 
@@ -179,6 +181,44 @@ def test_keys_hold_parameters_weights_and_rows_but_no_path(
     different = {key(), key(scale=2.0), key(weights="w2"), key(jobs[0]), key(jobs[2])}
     assert len(different) == 5
     assert str(tmp_path) not in json.dumps(encoder_identity(choice))
+    assert len({key(), *(key(replace(jobs[1], stain=s)) for s in ("macenko", "reinhard"))}) == 3
+
+
+@pytest.mark.parametrize("stain", ["macenko", "reinhard"])
+def test_normalised_features_are_those_of_tiles_brought_to_the_reference_by_their_own_slide(
+    tmp_path: Path, choice: Choice, jobs: list[ExtractJob], stain: Method
+) -> None:
+    asked = [replace(job, stain=stain) for job in jobs[:2]]
+    outcomes = list(extract(asked, choice, tmp_path / "a", workers=0))
+    encode = choice.create().load("cpu")
+    store = Store(tmp_path / "a")
+    for job, outcome in zip(asked, outcomes, strict=True):
+        prepared = load_prepared(store, job.prepared)
+        with open_slide(job.slide.path, mpp=0.5) as slide:
+            every = slide.read_tiles(prepared.xy, prepared.side, 128)
+        sample = every[np.linspace(0, len(every) - 1, 16).round().astype(int)]
+        tiles = normaliser(stain, sample).apply(every[list(job.rows)])
+        found = bag_file(store, outcome.unwrap()).load().x
+        np.testing.assert_array_equal(found, encode(tiles, 0.5))
+        assert np.abs(found - encode(every[list(job.rows)], 0.5)).max() > 0.01
+
+
+def test_a_slide_without_stain_to_measure_is_an_outcome_and_the_others_go_on(
+    tmp_path: Path, choice: Choice, jobs: list[ExtractJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = extraction.normaliser
+    calls: list[int] = []
+
+    def bare_first(method: Method, tiles: Rgb) -> Normaliser:
+        calls.append(1)
+        return honest(method, np.full_like(tiles, 250) if len(calls) == 1 else tiles)
+
+    monkeypatch.setattr(extraction, "normaliser", bare_first)
+    asked = [replace(job, stain="macenko") for job in jobs]
+    outcomes = list(extract(asked, choice, tmp_path / "a", workers=0))
+    assert [o.error is None for o in outcomes] == [False, True, True]
+    assert isinstance(outcomes[0].error, ImageError)
+    assert "stained px" in str(outcomes[0].error)
 
 
 def test_the_hub_identity_holds_the_hash_of_the_weights_not_their_path(tmp_path: Path) -> None:

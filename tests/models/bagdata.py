@@ -15,6 +15,10 @@ BASELINES = ("volume_only", "image_size")
 OF_CLASSES = [n for n in MODELS.names() if getattr(MODELS.plugin(n)[0], "task", "classification") == "classification"]
 OF_BAGS = [n for n in OF_CLASSES if MODELS.plugin(n)[0].reads in ("bag", "any") and n not in BASELINES]
 """Models that read bags; those of volumes have examples of their own in `volumedata`, size alone in test_baselines."""
+NETWORKS = ("abmil", "clam", "dsmil", "hierarchy", "transmil")
+"""Those that train a network with early stopping."""
+SHORT = {"transmil": {"epochs": 15}}
+"""Parameters of the models that would take long."""
 FRAME = Frame(shape=(1000, 1000), spacing=(0.5, 0.5), origin=(0.0, 0.0), unit="um")
 
 

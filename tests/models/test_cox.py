@@ -86,10 +86,10 @@ def _times(part: Any, factor: float) -> Any:
 
 def test_groups_are_cut_at_the_median_risk_of_the_training_patients(fitted: Any) -> None:
     train = fitted.predict(TRAIN)
-    assert fitted.cut[0] == np.median(train[:, 0])
+    assert fitted.risk.cut[0] == np.median(train[:, 0])
     assert train[:, 1].mean() == 0.5
     test = fitted.predict(TEST)
-    assert ((test[:, 0] > fitted.cut[0]) == (test[:, 1] == 1)).all()
+    assert ((test[:, 0] > fitted.risk.cut[0]) == (test[:, 1] == 1)).all()
 
 
 def test_the_order_of_units_does_not_matter_and_a_row_stands_alone(fitted: Any) -> None:

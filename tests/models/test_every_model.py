@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bagdata import OF_BAGS, bag, shifted
+from bagdata import OF_BAGS, SHORT, bag, shifted
 from safetensors.numpy import load
 
 from phenolens.core.errors import ModelError
@@ -29,7 +29,7 @@ TEST, TUNE, TRAIN = EXAMPLES[:12], EXAMPLES[12:21], EXAMPLES[21:]
 
 @pytest.fixture(scope="module", params=OF_BAGS)
 def model(request: pytest.FixtureRequest) -> Any:
-    return MODELS.create(request.param)
+    return MODELS.create(request.param, SHORT.get(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,13 @@ def fitted(model: Any) -> Any:
 
 
 def shuffled(example: Example, *, seed: int = 0) -> Example:
-    """The same instances in another order within each part, and the parts in reverse."""
+    """The same instances, each where it was, stored in another order within each part, and the parts in reverse."""
     rng = np.random.default_rng(seed)
-    bags = [held.x[rng.permutation(len(held.x))] for held in example.bags()]
-    parts = [replace(p, source=Loaded(bag=bag(x))) for p, x in zip(example.parts, bags, strict=True)]
+    parts = []
+    for part, held in zip(example.parts, example.bags(), strict=True):
+        order = rng.permutation(len(held.x))
+        mixed = replace(held, x=held.x[order], coords=held.coords[order])
+        parts.append(replace(part, source=Loaded(bag=mixed)))
     return replace(example, parts=tuple(parts[::-1]))
 
 
@@ -75,7 +78,7 @@ def test_a_prediction_does_not_depend_on_the_others_nor_on_the_label(fitted: Any
     np.testing.assert_array_equal(together, alone)
 
 
-def test_the_order_of_instances_and_parts_does_not_matter(fitted: Any) -> None:
+def test_the_order_in_which_instances_and_parts_are_stored_does_not_matter(fitted: Any) -> None:
     np.testing.assert_allclose(fitted.predict([shuffled(e) for e in TEST]), fitted.predict(TEST), atol=1e-5)
 
 

@@ -150,7 +150,7 @@ def test_a_published_guard_says_exactly_what_the_fold_wrote(tmp_path: Path, cali
 def test_it_is_restored_to_the_same_bytes(tmp_path: Path) -> None:
     data, config = stored_bytes(tmp_path, job())
     arrays = {k: v for k, v in load(data).items() if k.startswith(PREFIX)}
-    again = Guard.restore(arrays, config["guard"], CLASSES)
+    again = Guard.restore(arrays, config["guard"], CLASSES, MODELS.create("mean_pool"))
     assert json.loads(json.dumps(again.config())) == config["guard"]
     assert set(again.weights()) == set(arrays)
     for name, held in again.weights().items():
@@ -193,7 +193,9 @@ def test_a_model_that_needs_no_tune_patients_can_go_without_and_the_guard_says_s
     assert fold.guard is not None
     assert "0 tune patients" in "; ".join(fold.guard.unfitted())
     stored = load(weights_bytes(fold.fitted, "forest", fold.guard))
-    assert Guard.restore(stored, fold.guard.config(), CLASSES).unfitted() == fold.guard.unfitted()
+    assert (
+        Guard.restore(stored, fold.guard.config(), CLASSES, MODELS.create("forest")).unfitted() == fold.guard.unfitted()
+    )
     assert set(fold.table["set_80"]) == {SET_NONE}
 
 

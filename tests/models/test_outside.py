@@ -11,9 +11,10 @@ from sklearn.covariance import ledoit_wolf
 from volumedata import rimmed
 
 from phenolens.core.types import Example, Part
-from phenolens.models.likeness import fit_likeness
-from phenolens.models.look import intensities, look
+from phenolens.models.likeness import LEADING, fit_likeness
+from phenolens.models.look import INSTANCES, intensities, look
 from phenolens.models.outside import Outside, fit_outside
+from phenolens.models.ruler import fit_ruler
 
 
 def people(n: int, seed: int, *, d: int = 30, shift: float = 0.0, sites: int = 0, first: int = 0) -> list[Example]:
@@ -101,10 +102,16 @@ def test_parts_that_are_absent_are_left_out_and_a_unit_of_unknown_parts_is_infin
     assert found.distance(other) == np.inf
 
 
-def test_the_look_of_a_bag_is_its_mean_instance() -> None:
+def test_the_look_of_a_bag_is_its_instances_evenly_spaced_where_they_are_many() -> None:
     one = example("p", "A", np.array([[1.0, 2.0], [3.0, 6.0]]), np.array([[5.0, 1.0]]))
-    np.testing.assert_allclose(look(one).whole(), [3, 3])
-    np.testing.assert_allclose(look(one).of("part0"), [2, 4])
+    np.testing.assert_allclose(look(one).of("part0"), [[1, 2], [3, 6]])
+    np.testing.assert_allclose(look(one).of(None), [[1, 2], [3, 6], [5, 1]])
+    assert look(one).of("part2") is None
+    many = look(example("p", "A", np.arange(500.0)[:, None])).of(None)
+    assert many is not None
+    assert len(many) == INSTANCES
+    assert (many[0, 0], many[-1, 0]) == (0, 499)
+    assert set(np.diff(many[:, 0])) <= {16, 17}
 
 
 def test_volumes_are_seen_by_their_intensities() -> None:
@@ -120,27 +127,67 @@ def test_volumes_are_seen_by_their_intensities() -> None:
     assert found.distance(examples[0]) < np.inf
 
 
-def test_the_shrinkage_is_that_of_ledoit_and_wolf() -> None:
-    z = np.random.default_rng(0).normal(size=(40, 12)) * np.arange(1, 13)
-    made = fit_likeness(z, [str(i) for i in range(40)])
-    covariance, _ = ledoit_wolf(z)
-    new = np.random.default_rng(1).normal(size=12) * 5
-    moved = new - z.mean(0)
-    assert made.distances(new)[2] == pytest.approx(float(np.sqrt(moved @ np.linalg.solve(covariance, moved))), rel=1e-5)
+def test_the_distances_are_those_of_the_shrunk_covariance_without_the_leading_components() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 12)) * np.arange(1, 13)
+    z = rows[:40]
+    made = fit_likeness(z, rows)
+    for new in np.random.default_rng(1).normal(size=(5, 12)) * 20:
+        size, axes = np.linalg.eigh(ledoit_wolf(z)[0])
+        first = axes[:, ::-1][:, :4].T @ (new - z.mean(0))
+        assert made.components == 4
+        assert made.distances(new)[1] == pytest.approx(np.sqrt((first**2 / size[::-1][:4]).mean()), rel=1e-5)
+        size, axes = np.linalg.eigh(ledoit_wolf(rows)[0])
+        share = np.cumsum(size[::-1]) / size.sum()
+        leading = int(np.argmax(share >= LEADING))
+        rest = axes[:, ::-1][:, leading:].T @ (new - z.mean(0))
+        assert int(made.leading[0]) == leading
+        assert made.distances(new)[2] == pytest.approx(np.sqrt((rest**2 / size[::-1][leading:]).mean()), rel=1e-5)
 
 
-def test_with_more_features_than_patients_it_is_the_full_covariance_all_the_same() -> None:
-    z = np.random.default_rng(0).normal(size=(20, 60))
-    made = fit_likeness(z, [str(i) for i in range(20)])
-    covariance, _ = ledoit_wolf(z)
+def test_with_more_features_than_instances_directions_that_none_shows_count_all_the_same() -> None:
+    rows = np.random.default_rng(0).normal(size=(20, 60))
+    made = fit_likeness(rows, rows)
+    size, axes = np.linalg.eigh(ledoit_wolf(rows)[0])
     moved = np.random.default_rng(1).normal(size=60) * 5
-    told = float(np.sqrt(moved @ np.linalg.solve(covariance, moved)))
-    assert made.distances(moved + z.mean(0))[2] == pytest.approx(told, rel=1e-4)
+    first = int(made.leading[0])
+    rest = axes[:, ::-1][:, first:].T @ moved
+    told = np.sqrt((rest**2 / size[::-1][first:]).mean())
+    assert made.distances(moved + rows.mean(0))[2] == pytest.approx(told, rel=1e-4)
+
+
+def test_a_feature_with_extreme_values_does_not_hide_what_all_others_do() -> None:
+    """One feature is a thousand times itself in a tenth of the tiles; two others, equal in training, are opposed."""
+    rng = np.random.default_rng(0)
+
+    def person(i: int, sign: float = 1.0) -> Example:
+        x = rng.normal(size=(10, 8))
+        x[:, 1] = sign * x[:, 0] + rng.normal(0, 0.05, 10)
+        x[:, 0] += (own := rng.choice([-1.5, 1.5]))
+        x[:, 1] += sign * own
+        x[:, 2] *= np.where(rng.random(10) < 0.1, 1000, 1)
+        return example(f"p{i:03d}", "AB"[i % 2], x)
+
+    found = fit_outside([person(i) for i in range(45)], [person(100 + i) for i in range(20)])
+    assert isinstance(found, Outside)
+    assert share(found, [person(200 + i) for i in range(60)]) <= 0.15
+    assert share(found, [person(300 + i, -1.0) for i in range(60)]) >= 0.9
+
+
+def test_the_ruler_leaves_the_middle_as_it_is_and_takes_logarithms_far_out() -> None:
+    rows = np.random.default_rng(0).normal(3.0, 2.0, size=(4000, 1))
+    made = fit_ruler([rows[i::40] for i in range(40)])
+    assert made.middle == pytest.approx(3.0, abs=0.1)
+    assert made.spread == pytest.approx(2.0, abs=0.1)
+    squashed = made.apply(np.array([[3.0], [5.0], [2003.0], [20003.0]]))[:, 0] * made.scale + made.mean
+    assert squashed[:2] == pytest.approx([0, np.arcsinh(1)], abs=0.05)
+    assert squashed[3] - squashed[2] == pytest.approx(np.log(10), abs=1e-3)
+    constant = fit_ruler([np.full((3, 1), 7.0)] * 5)
+    assert constant.apply(np.array([[7.0]])) == pytest.approx(0)
 
 
 def test_it_is_the_same_in_whatever_order_examples_come_and_restored_exactly() -> None:
     train, tune = people(30, 0), people(12, 1, first=100)
-    made, again = fit_outside(train, tune), fit_outside(train, tune[::-1])
+    made, again = fit_outside(train, tune), fit_outside(train[::-1], tune[::-1])
     assert isinstance(made, Outside)
     assert isinstance(again, Outside)
     restored = Outside.restore(made.weights(), made.config())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bagdata import CLASSES, OF_BAGS, bag, example, shifted, split_of
+from bagdata import CLASSES, NETWORKS, OF_BAGS, bag, example, shifted, split_of
 
 from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
@@ -26,7 +26,7 @@ CONTEXT = {"encoder": ENCODER, "tiles": {"size_px": 224, "mpp": 0.5}, "stains": 
 def fitted(root: Path, name: str = "mean_pool") -> str:
     return fit(
         FitJob(
-            model=Choice("model", name, {"epochs": 4} if name == "abmil" else {}),
+            model=Choice("model", name, {"epochs": 4} if name in NETWORKS else {}),
             task=Choice("task", "classification", {"target": "subtype", "classes": CLASSES}),
             split=SPLIT,
             examples=tuple(EXAMPLES),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from outlinedata import tile_example
 from safetensors.numpy import load
 from safetensors.torch import save_file
-from tiledata import tile_example
 
 from phenolens.core.compat import import_timm
 from phenolens.core.errors import FeatureError, ModelError, PluginError, WeightsMissingError

@@ -12,24 +12,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bagdata import BASELINES, shifted, split_of
+from bagdata import BASELINES, NETWORKS, shifted, split_of
 from tabledata import cohort
+from tiledata import QUICK as TILE_QUICK
+from tiledata import InMemory, textured, tileset
 from volumedata import CLASSES, ball, example, rimmed, volume
 
 from phenolens.core.errors import LeakError
 from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import Store, canonical
-from phenolens.core.types import Bag, Example, Frame, Held, Loaded, Part, Split, Volume
+from phenolens.core.types import Bag, Example, Frame, Held, Loaded, Part, Split, TileSet, Volume
 from phenolens.models import fit as room
 from phenolens.models.fit import FitJob, run_fold, weights_bytes
 from phenolens.models.fit_masks import fit_masks
 
 QUICK: dict[str, dict[str, Any]] = {
-    "abmil": {"epochs": 2},
+    **{name: {"epochs": 2} for name in NETWORKS},
     "cnn3d": {"epochs": 1, "width": 4},
     "forest": {"trees": 10},
     "search": {"workflows": 4, "ensemble": 2},
     "sequence_fusion": {"members": 2, "epochs": 3},
+    "tile_cnn": {**TILE_QUICK, "epochs": 1, "tiles_per_epoch": 32},
     "unet": {"patch": 16, "width": 4, "levels": 2, "patches": 1, "augment": False, "epochs": 1},
 }
 WALKED = [
@@ -38,6 +41,7 @@ WALKED = [
     if getattr(MODELS.plugin(name)[0], "task", "classification") == "classification"
 ]
 TASK = TASKS.create("classification", {"target": "subtype", "classes": CLASSES})
+Content = Bag | Volume | TileSet
 HARMONISED = {"missing": "impute", "combat": "site"}
 
 
@@ -45,7 +49,7 @@ HARMONISED = {"missing": "impute", "combat": "site"}
 class Counted:
     """A source that writes down when it is read."""
 
-    held: Bag | Volume
+    held: Content
     unit: str
     log: list[str]
 
@@ -98,10 +102,11 @@ def lesions(n: int) -> list[Example]:
 def examples_of(name: str) -> list[Example]:
     if name in BASELINES:
         return sized(30)
-    return rimmed(20) if MODELS.plugin(name)[0].reads == "volume" else shifted(30)
+    made = {"volume": lambda: rimmed(20), "tiles": lambda: textured(15, tiles=3)}
+    return made.get(MODELS.plugin(name)[0].reads, lambda: shifted(30))()
 
 
-def through(examples: list[Example], change: Callable[[str, Bag | Volume], Any]) -> list[Example]:
+def through(examples: list[Example], change: Callable[[str, Content], Any]) -> list[Example]:
     """The same examples with every source replaced."""
     return [
         replace(
@@ -111,11 +116,17 @@ def through(examples: list[Example], change: Callable[[str, Bag | Volume], Any])
     ]
 
 
-def same(held: Bag | Volume) -> Any:
+def same(held: Content) -> Any:
+    if isinstance(held, TileSet):
+        return InMemory(held)
     return Loaded(bag=held) if isinstance(held, Bag) else Held(volume=held)
 
 
-def huge(held: Bag | Volume) -> Any:
+def huge(held: Content) -> Any:
+    """Every number 1e9; tiles all white, the most that they can be."""
+    if isinstance(held, TileSet):
+        white = np.full((len(held), held.size_px, held.size_px, 3), 255, np.uint8)
+        return same(tileset(white))
     return same(replace(held, x=np.full_like(held.x, 1e9)))
 
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from phenolens.core.errors import PluginError
 from phenolens.core.registry import MODELS
 from phenolens.core.types import Example
-from phenolens.models import gated_attention
+from phenolens.models import bag_fit
 from phenolens.models.bags import Scaler, condense
 from phenolens.models.linear import GRID
 from phenolens.tasks.classification import Classification
@@ -117,7 +117,7 @@ def test_bags_beyond_the_cache_are_read_again_and_give_the_same_numbers(monkeypa
     examples = shifted(20)
     model = MODELS.create("abmil", {"epochs": 3})
     kept = model.fit(examples[:14], examples[14:], TASK, seed=0).weights()
-    monkeypatch.setattr(gated_attention, "CACHE_BYTES", 2000)
+    monkeypatch.setattr(bag_fit, "CACHE_BYTES", 2000)
     read_again = model.fit(examples[:14], examples[14:], TASK, seed=0).weights()
     assert all(np.array_equal(kept[name], read_again[name]) for name in kept)
 

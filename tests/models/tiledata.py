@@ -1,23 +1,40 @@
-"""Tiles in memory for tests of models that read tiles: dark nuclei inside an outline, fibres outside."""
+"""Sets of small tiles made on the spot: textures that differ by class in their direction, not in their colours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import imagecodecs
 import numpy as np
-from scipy import ndimage
+import numpy.typing as npt
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Frame, Part
+from phenolens.core.types import Example, Frame, Part, TileSet
 
-FRAME = Frame(shape=(4000, 4000), spacing=(2.0, 2.0), origin=(0.0, 0.0), unit="um")
+CLASSES = ("A", "B")
+SIDE = 32
+FRAME = Frame(shape=(4000, 4000), spacing=(0.5, 0.5), origin=(0.0, 0.0), unit="um")
+QUICK: dict[str, Any] = {
+    "backbone": "test_resnet",
+    "weights": "none",
+    "width": 16,
+    "dropout": 0.0,
+    "learning_rate": 0.003,
+    "backbone_rate": 0.003,
+    "stem_share": 1.0,
+    "epochs": 3,
+    "batch": 16,
+    "tiles_per_epoch": 192,
+    "tune_tiles": 8,
+    "workers": 1,
+}
+"""Parameters of `tile_cnn` for tests: a tiny network from random weights, in seconds."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """Encoded pictures in memory."""
+class Encoded:
+    """Pictures in memory."""
 
     data: tuple[bytes, ...]
 
@@ -29,39 +46,47 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Source:
-    tiles: TileSet
+class InMemory:
+    """Tiles as a source."""
+
+    held: TileSet
 
     def load(self) -> TileSet:
-        return self.tiles
+        return self.held
 
 
-def tile_set(n: int, seed: int, *, px: int = 32, mpp: float = 2.0, outlines: bool = True) -> TileSet:
-    """n tiles of which about half are outlined, some in part."""
-    draw = np.random.default_rng(seed)
-    pictures, masks = [], []
-    for i in range(n):
-        y, x = np.mgrid[:px, :px]
-        a = draw.uniform(0, 2 * np.pi)
-        line = (x - px / 2) * np.cos(a) + (y - px / 2) * np.sin(a)
-        mask = line > draw.uniform(-px / 3, px / 3) if i % 3 else np.full((px, px), i % 2 == 0)
-        nuclei = ndimage.gaussian_filter(draw.normal(size=(px, px)), 1.0)
-        tile = np.full((px, px, 3), (226, 168, 200), float) + draw.normal(0, 4, (px, px, 1))
-        tile[mask & (nuclei > 0.3 * nuclei.std())] = (112, 72, 150)
-        pictures.append(bytes(imagecodecs.png_encode(tile.clip(0, 255).astype(np.uint8))))
-        masks.append(bytes(imagecodecs.png_encode(np.where(mask, np.uint8(255), np.uint8(0)))))
-    coords = np.column_stack([np.arange(n) * px * mpp, np.zeros(n)])
+def tileset(pixels: npt.NDArray[np.uint8], name: str = "tiles") -> TileSet:
+    """Tiles (n, s, s, 3) in a row, each 16 um wide."""
+    data = tuple(bytes(imagecodecs.png_encode(np.ascontiguousarray(p))) for p in pixels)
+    coords = np.column_stack([np.arange(len(data)) * 16.0, np.zeros(len(data))])
+    side = pixels.shape[1]
     return TileSet(
-        data=Held(tuple(pictures)),
-        outlines=Held(tuple(masks)) if outlines else None,
-        coords=coords,
-        extent=px * mpp,
-        size_px=px,
-        frame=FRAME,
-        recipe=f"r{seed}",
+        data=Encoded(data), outlines=None, coords=coords, extent=16.0, size_px=side, frame=FRAME, recipe=name
     )
 
 
-def tile_example(name: str, seed: int, n: int = 12, **more: object) -> Example:
-    source = Source(tile_set(n, seed, **more))  # type: ignore[arg-type]
-    return Example(patient=name, unit_id=f"{name}-HE", parts=(Part(name="slide", image=f"{name}-HE", source=source),))
+def stripes(rng: np.random.Generator, n: int, coarse: bool, side: int = SIDE) -> npt.NDArray[np.uint8]:
+    """Noisy waves in any direction, of a period of 16 px (coarse) or 4 px: the colours of both are alike."""
+    y, x = np.mgrid[:side, :side]
+    angle, phase = rng.uniform(0, np.pi, (n, 1, 1)), rng.uniform(0, 2 * np.pi, (n, 1, 1))
+    wave = np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / (16 if coarse else 4) + phase)
+    grey = 150 + 50 * wave + rng.normal(0, 20, wave.shape)
+    return np.clip(grey[..., None] + np.array([30, -20, 20]), 0, 255).astype(np.uint8)
+
+
+def example(patient: str, label: str | None, *sets: TileSet, unit: str = "", **targets: Any) -> Example:
+    """One unit with a part a set."""
+    who = unit or patient
+    parts = tuple(Part(name=f"{who}-{i}", image=f"{who}-{i}", source=InMemory(s)) for i, s in enumerate(sets))
+    known = targets if label is None else {"subtype": label, **targets}
+    return Example(patient=patient, unit_id=who, parts=parts, covariates={"site": "one"}, targets=known)
+
+
+def textured(n: int, *, tiles: int = 10, seed: int = 0) -> list[Example]:
+    """Patients of two classes in turn, each with one slide of textured tiles."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for i in range(n):
+        held = tileset(stripes(rng, tiles, coarse=i % 2 == 0), f"recipe {seed} {i}")
+        made.append(example(f"p{i:03d}", CLASSES[i % 2], held))
+    return made

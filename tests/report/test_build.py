@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from phenolens.core.errors import StudyError
-from phenolens.report import views
+from phenolens.report import tables, views
 from phenolens.report.build import build
 from tests.report.reportdata import write_study
 
@@ -79,6 +79,14 @@ def test_the_answer_tells_metric_interval_and_permutation_p(page: str) -> None:
     assert "The kind (A or B) was predicted from 88 images of 88 patients from 3 sites, with 2 models." in text
     assert re.search(r"mean_pool 0\.\d\d \(0\.\d\d to [01]\.\d\d; permutation p = 0\.010\)", text)
     assert "by a simpler stand-in" in text
+
+
+def test_models_are_compared_with_a_p_for_primary_and_one_for_exploratory_claims(page: str) -> None:
+    text = words_of(page)
+    assert "difference p primary: p (Holm) exploratory: p (BH)" in text
+    assert "For a comparison that was planned read p (Holm)" in text
+    shown = tables.p_cells({"p": 0.01, "p_holm": 0.03, "p_bh": 0.02})
+    assert [cell.text for cell in shown] == ["0.010", "0.030", "0.020"]
 
 
 def test_errors_come_before_warnings_and_notes(page: str) -> None:

@@ -46,9 +46,27 @@ FILLER = (
 HUMAN = ("ethics", "consent", "funding", "conflicts", "protocol", "registration", "patient_involvement", "intended_use")
 
 
+SECTIONS = {  # as published: how many items each section has
+    "model_card": (9, 3, 2, 3, 3, 1, 2, 5, 1),
+    "datasheet": (3, 15, 11, 3, 5, 6, 7),
+    "tripod_ai": (1, 1, 4, 14, 12, 6, 1, 8, 5),
+    "claim": (1, 1, 2, 2, 7, 5, 2, 1, 3, 3, 7, 2, 3, 2, 3),
+    "metrics": (3, 4, 3, 3, 4, 2, 6, 2, 3),
+    "future_ai": (3, 4, 6, 5, 3, 2, 7),
+}
+
+
+def _published(one: Checklist) -> list[tuple[str, str]]:
+    """Section and number of every item; the letters of a model card are our parts of one prompt."""
+    ours = one.name == "model_card"
+    return list(dict.fromkeys((i.section, i.id.rstrip("abcde") if ours else i.id) for i in one.items))
+
+
 @pytest.mark.parametrize(
     ("name", "number", "first", "last"),
     [
+        ("model_card", 29, "1.1", "9.1"),
+        ("datasheet", 50, "1.1", "7.7"),
         ("tripod_ai", 52, "1", "27c"),
         ("claim", 44, "1", "44"),
         ("metrics", 30, "1", "30"),
@@ -56,9 +74,24 @@ HUMAN = ("ethics", "consent", "funding", "conflicts", "protocol", "registration"
     ],
 )
 def test_a_list_has_every_published_item_once(name: str, number: int, first: str, last: str) -> None:
-    ids = [item.id for item in LISTS[name].items]
+    ids = [number for _, number in _published(LISTS[name])]
     assert (len(ids), ids[0], ids[-1]) == (number, first, last)
     assert len(set(ids)) == number
+    assert len({item.id for item in LISTS[name].items}) == len(LISTS[name].items)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_sections_of_a_list_hold_as_many_items_as_published(name: str) -> None:
+    counts: dict[str, int] = {}
+    for section, _ in _published(LISTS[name]):
+        counts[section] = counts.get(section, 0) + 1
+    assert tuple(counts.values()) == SECTIONS[name]
+
+
+@pytest.mark.parametrize("name", ["model_card", "datasheet"])
+def test_the_numbers_of_card_and_datasheet_count_sections_and_their_questions(name: str) -> None:
+    wanted = [f"{s}.{i}" for s, n in enumerate(SECTIONS[name], start=1) for i in range(1, n + 1)]
+    assert [number for _, number in _published(LISTS[name])] == wanted
 
 
 def test_the_items_of_tripod_ai_are_twenty_seven_with_their_parts() -> None:
@@ -75,16 +108,10 @@ def test_the_weights_of_metrics_sum_to_one_and_weigh_its_categories_as_published
     assert [i.weight for i in items[25:27]] == [0.0375, 0.0749]
 
 
-def test_the_principles_of_future_ai_have_their_numbers_of_recommendations() -> None:
-    counts: dict[str, int] = {}
-    for item in LISTS["future_ai"].items:
-        counts[item.section] = counts.get(item.section, 0) + 1
-    assert list(counts.values()) == [3, 4, 6, 5, 3, 2, 7]
-
-
 @pytest.mark.parametrize("one", LISTS.values(), ids=str)
-def test_a_list_names_where_it_was_published(one: Checklist) -> None:
+def test_a_list_names_where_it_was_published_and_the_copy_it_was_compared_with(one: Checklist) -> None:
     assert "doi:10." in one.citation
+    assert " against " in one.checked
 
 
 def test_every_item_has_a_known_fact_or_needs_a_person() -> None:

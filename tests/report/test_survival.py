@@ -58,6 +58,8 @@ def test_the_page_shows_estimates_curves_scores_and_calibration_of_each_model(sh
         "gain over Kaplan–Meier ↑",
         "integrated Brier score ↓",
         "cox minus forest",
+        "primary: p (Holm)",
+        "exploratory: p (BH)",
         "D-calibration p",
     ):
         assert word in text

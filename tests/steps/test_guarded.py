@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from phenolens.core.types import Bag, Example, Frame, Loaded, Part
+from phenolens.models.cross import Cross, Refit
 from phenolens.models.guard import GuardSettings, fit_guard
 from phenolens.models.predict import Stored
 from phenolens.steps.guarded import ABSTAINS, guard_columns, guarded
@@ -39,6 +42,13 @@ def stored(tune: int = 30, *, guard: bool = True, **asked: Any) -> Stored:
     nothing: Any = None
     config = {"classes": list(CLASSES), "features": FEATURES, "task": {"name": "classification"}}
     return Stored(fitted=nothing, config=config, guard=made)
+
+
+class Always:
+    """A refit that says class A of everyone."""
+
+    def predict(self, examples: Sequence[Example]) -> np.ndarray:
+        return np.tile([0.9, 0.1], (len(examples), 1))
 
 
 def like_training(name: str = "new") -> Example:
@@ -90,3 +100,14 @@ def test_a_model_without_a_guard_says_its_class_alone() -> None:
     assert row == {"predicted": "A", "p_A": 0.6, "p_B": 0.4}
     assert (lines, words) == ([], "A (A 0.60, B 0.40)")
     assert guard_columns(stored(guard=False)) == []
+
+
+def test_cross_conformal_sets_say_what_they_guarantee_beside_what_they_are_made_for() -> None:
+    model = stored(conformal="none")
+    assert model.guard is not None
+    refits = tuple(Refit(fitted=Always(), scores=np.array([0.1, 0.2, 0.3, 0.4])) for _ in range(5))
+    asked = replace(model.guard.settings, conformal="cross")
+    model = replace(model, guard=replace(model.guard, settings=asked, conformal=Cross(classes=CLASSES, refits=refits)))
+    row, lines, _ = guarded(model, like_training(), np.array([0.5, 0.5]))
+    assert (row["predicted"], row["set_90"]) == ("A", "A")
+    assert "  made for one error in ten, guaranteed for 33 in 100: A" in lines

@@ -13,15 +13,12 @@ from phenolens.audit import metadata, shortcuts, site
 from phenolens.audit.evidence import Evidence
 from phenolens.audit.findings import Test
 from phenolens.audit.look import look
-from phenolens.core.registry import METRICS
-from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, groups
-from phenolens.evaluate.score import fold_mean
+from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT
 
 
 def run(
     evidence: Evidence,
     *,
-    target: str,
     patients: pd.DataFrame,
     images: pd.DataFrame,
     declared: Sequence[str] = (),
@@ -35,7 +32,7 @@ def run(
     looked = look(evidence.examples)
     known = metadata.acquisition(evidence.examples, looked.image, patients, images, declared)
     known = pd.concat([known, looked.size.filter(like="number of")], axis=1)
-    confounded, facts = site.confounding(evidence, looked.pooled, within or {}, target)
+    confounded, facts = site.confounding(evidence, looked.pooled, within or {})
     tests = [
         shortcuts.acquisition(evidence, known),
         shortcuts.missingness(evidence, looked.present),
@@ -46,20 +43,17 @@ def run(
         **asdict(facts),
         "within_site_auc": {} if facts.why_not else site.within_sites(evidence),
         "gap": _gap(evidence),
-        "robustness": site.robustness(evidence, looked.pooled),
+        "robustness": site.robustness(evidence, looked.pooled) if len(evidence.outcome) == 1 else {},
     }
     return tests, figures
 
 
 def _gap(evidence: Evidence) -> dict[str, dict[str, float | None]]:
-    """Model -> its fold-mean macro AUC in the main scheme and with each site left out, where both were done."""
-    metric, main = METRICS.create("auc"), evidence.folds[0].scheme
+    """Model -> its fold-mean score in the main scheme and with each site left out, where both were done."""
+    main = evidence.folds[0].scheme
     found: dict[str, dict[str, float | None]] = {}
-    for group in groups(evidence.predictions):
-        if group.scheme in (main, LEAVE_ONE_SITE_OUT):
-            value = fold_mean(metric, [(f.truth, f.p) for f in group.folds], group.classes)
-            kept = float(value) if np.isfinite(value) else None
-            found.setdefault(group.key["model"], {})[group.scheme] = kept
+    for model, scheme, value in evidence.by_scheme((main, LEAVE_ONE_SITE_OUT)):
+        found.setdefault(model, {})[scheme] = value if np.isfinite(value) else None
     return {
         model: {"cross_validation": own[main], LEAVE_ONE_SITE_OUT: own[LEAVE_ONE_SITE_OUT]}
         for model, own in found.items()

@@ -13,18 +13,15 @@ from typing import Any
 
 import pandas as pd
 
-from phenolens.audit.given_sites import of_probabilities, of_sites
+from phenolens.audit.given_sites import judged, of_labels
 from phenolens.audit.given_tables import SCHEME, Given, read_given, read_parts
 from phenolens.cohort.faults import counted, listed
-from phenolens.core.predictions import Predictions
 from phenolens.core.store import fingerprint, write_json
 from phenolens.core.types import Finding, Severity
 from phenolens.evaluate.score import estimates
 from phenolens.steps.desk import write_csv
 
 POOLED_METHOD = "all test patients taken as one test set"
-_POOLING = 0.03
-"""How far a pooled AUC may lie above the mean over folds before it is called inflated by pooling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +54,15 @@ def audit_elsewhere(
     given = read_given(predictions, truth=truth, positive=positive)
     parts = None if splits is None else read_parts(splits)
     table = estimates(given.predictions)
-    found = [*_overlap(parts), *_tested(given, parts), *_rows(given), *_pooled(given, table), *_floors(table)]
-    found += [*of_sites(given.predictions, table), *of_probabilities(given.predictions), *_known(parts)]
+    found = [*_overlap(parts), *_tested(given, parts), *_rows(given), *_unknown_folds(given), *_floors(table)]
+    tested = judged(given.predictions, table)
+    found += [*of_labels(given.predictions), *tested.findings, *_known(parts)]
     order = ("error", "warning", "note")
     findings = tuple(sorted(found, key=lambda f: order.index(f.severity)))
     made = Elsewhere(findings=findings, estimates=table, lines=tuple(_lines(given, table, findings)))
     if out is not None:
         write_csv(out / "estimates.csv", table)
-        told = {"read_as": dict(given.taken), "findings": [asdict(f) for f in findings]}
+        told = {"read_as": dict(given.taken), "findings": [asdict(f) for f in findings], "tests": tested.rows()}
         files = {"predictions": fingerprint(predictions), "splits": None if splits is None else fingerprint(splits)}
         write_json(out / "audit.json", told | files)
     return made
@@ -137,35 +135,13 @@ def _rows(given: Given) -> list[Finding]:
     return [_finding("predicted-twice", "warning", what, todo, given.twice, "copies count a patient several times")]
 
 
-def pooled(predictions: Predictions) -> pd.DataFrame:
-    """The estimates that result from taking all test rows of a repeat as one test set, as is often done."""
-    table = predictions.table
-    first = table[table["repeat"] == table["repeat"].min()].drop_duplicates(["model", "patient", "unit_id"])
-    return estimates(Predictions(table=first.assign(fold=0), classes=predictions.classes), ["auc"])
-
-
-def _pooled(given: Given, table: pd.DataFrame) -> list[Finding]:
-    """How far scores pooled over folds mislead, or that nothing says whether they were pooled."""
-    if not given.folds or given.predictions.table["fold"].nunique() == 1:
-        if given.predictions.table["patient"].nunique() and not given.folds:
-            what = "no folds: if these are out-of-fold scores of several models, they were pooled"
-            todo = "add the column fold; an interval of pooled scores held the true value in 78 to 89% of simulations"
-            return [_finding("folds-unknown", "warning", what, todo)]
+def _unknown_folds(given: Given) -> list[Finding]:
+    """That nothing says whether scores of several models were pooled."""
+    if given.folds:
         return []
-    found = []
-    own = table[(table["metric"] == "auc") & ~table["subgroup"].str.contains("site=")]
-    for row in pooled(given.predictions).to_dict("records"):
-        if "site=" in row["subgroup"]:
-            continue
-        mine = own[(own["model"] == row["model"]) & (own["subgroup"] == row["subgroup"])]
-        fold_mean = float(mine["value"].iloc[0]) if len(mine) else float("nan")
-        if row["value"] - fold_mean > _POOLING:
-            who = row["subgroup"].removeprefix("class=")
-            what = f"{row['model']}: AUC of {who} {row['value']:.3f} with folds pooled, {fold_mean:.3f} within folds"
-            todo = "report the mean over folds with its interval: pooling compares scores of different models"
-            inflates = "pooled leave-one-out gives a dummy AUC 1.00; pooled sites 0.39 where 0.48 is within site"
-            found.append(_finding("pooling-inflates", "warning", what, todo, inflates=inflates))
-    return found
+    what = "no folds: if these are out-of-fold scores of several models, they were pooled"
+    todo = "add the column fold; an interval of pooled scores held the true value in 78 to 89% of simulations"
+    return [_finding("folds-unknown", "warning", what, todo)]
 
 
 def _floors(table: pd.DataFrame) -> list[Finding]:
@@ -217,4 +193,4 @@ def _line(row: dict[Any, Any]) -> str:
     return f"{name}: {row['value']:.3f}{spread}, {row['method'] or POOLED_METHOD}"
 
 
-__all__ = ["SCHEME", "Elsewhere", "audit_elsewhere", "pooled"]
+__all__ = ["SCHEME", "Elsewhere", "audit_elsewhere"]

@@ -59,16 +59,20 @@ class Judged:
 
 
 def judge(
-    tests: Sequence[Test], null_runs: Sequence[Mapping[str, Any]] = (), sign_offs: Mapping[str, str] | None = None
+    tests: Sequence[Test],
+    null_runs: Sequence[Mapping[str, Any]] = (),
+    sign_offs: Mapping[str, str] | None = None,
+    *,
+    spent: float = 0.0,
 ) -> Judged:
     """Findings of the tests whose p by Holm's correction is below the level, and of the null runs that are flagged.
 
     null_runs are those of `null_run.null_run`, with the model's name under "model"; sign_offs maps a rule to the
-    author's reason.
+    author's reason; `spent` is what other rules may flag by chance.
     """
     adjusted = holm([float("nan") if t.p is None else t.p for t in tests])
     p_holm = tuple(None if t.p is None else p for t, p in zip(tests, adjusted, strict=True))
-    level = level_after(null_runs)
+    level = level_after(null_runs) - spent
     reasons = dict(sign_offs or {})
     found = [_of_null_run(run) for run in null_runs if run["flagged"]]
     found += [_of_test(t, p) for t, p in zip(tests, p_holm, strict=True) if t.severity and p is not None and p < level]
@@ -96,16 +100,17 @@ def _of_test(test: Test, p: float) -> Finding:
 
 
 def _of_null_run(run: Mapping[str, Any]) -> Finding:
+    score = "Uno's C" if "Uno" in str(run.get("statistic", "")) else "AUC"
     return Finding(
         rule=NULL_RUN,
         severity="error",
         what=(
-            f"the procedure of {run['model']} finds signal in shuffled labels: mean fold-mean AUC {run['mean']:.3f} "
-            f"over {run['runs']} runs, where {0.5 + run['threshold']:.3f} is the limit"
+            f"the procedure of {run['model']} finds signal in shuffled labels: mean fold-mean {score} "
+            f"{run['mean']:.3f} over {run['runs']} runs, where {0.5 + run['threshold']:.3f} is the limit"
         ),
         todo="look for what reads test labels: a selection, scaling or stopping outside the fold, or copied patients",
         where="audit",
-        inflates=f"the AUC by about {run['mean'] - 0.5:.2f}, as measured here",
+        inflates=f"the {score} by about {run['mean'] - 0.5:.2f}, as measured here",
     )
 
 

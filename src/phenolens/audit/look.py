@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Bag, Example, Frame, Volume
+from phenolens.core.types import Bag, Example, Frame, TileSet, Volume
 from phenolens.models.baselines import holds_volume, log_volume
 from phenolens.models.look import colours
 
@@ -88,10 +87,10 @@ def _means(held: _Held) -> dict[str, tuple[Matrix, int]]:
     for key, bag in held.items():
         if isinstance(bag, Volume):
             continue
-        summed, n = colours(bag) if isinstance(bag, TileSet) else (bag.x.sum(0, dtype=np.float64), len(bag.x))
-        if not n:
+        x = colours(bag) if isinstance(bag, TileSet) else bag.x
+        if not (n := len(x)):
             continue
-        name, own = key.partition("\n")[0], summed / n
+        name, own = key.partition("\n")[0], x.mean(0, dtype=np.float64)
         mean, count = found.get(name, (np.zeros_like(own), 0))
         if len(mean) == len(own):
             found[name] = (mean + (own - mean) * n / (count + n), count + n)

@@ -136,18 +136,49 @@ def plan(
         mine.setdefault(example.patient, []).append(example)
     patients = tuple(mine)
     blocks = tuple(tuple(_label(e, target) for e in units) for units in mine.values())
-    alike = all(len(set(block)) == 1 for block in blocks)
     sites = tuple(str(units[0].covariates.get("site", "unknown")) for units in mine.values())
-    tested = tuple(tuple(f.fold for f in folds if p in f.test) for p in patients)
-    size = tuple(0 if alike else len(block) for block in blocks)
-
     several = keep_sites and len({s for s in sites if _labels(blocks, sites, s) > 1}) > 1
-    where = "within site" if several else "between all patients"
+    tested = tuple(tuple(f.fold for f in folds if p in f.test) for p in patients)
+    how, strata = _roomiest(blocks, sites if several else None, tested, draws)
+    made = Plan(
+        patients=patients,
+        units=tuple(tuple(e.unit_id for e in held) for held in mine.values()),
+        blocks=blocks,
+        strata=strata,
+        how=how,
+        distinct=_distinct(strata, blocks),
+        mixes_sites=not several and len(set(sites)) > 1,
+        folds=tuple(folds),
+    )
+    _refuse_gaps(made)
+    return made
+
+
+def _refuse_gaps(made: Plan) -> None:
+    if not made.fits(made.blocks, classes_of(made.blocks)):
+        raise ModelError(
+            f"{'an event' if made.followed else 'a class'} that is missing in a training set, or in every test set",
+            expected="every class in every training set, and beside others in a test set",
+            todo="use fewer folds or another scheme, or leave the class out with where:",
+        )
+
+
+def _roomiest(
+    blocks: Sequence[tuple[Label, ...]], sites: Sequence[str] | None, tested: Sequence[object], draws: int
+) -> tuple[str, tuple[tuple[int, ...], ...]]:
+    """Strata in words and as indices: within test fold where that leaves room for `draws`; `sites` None: across sites.
+
+    Raises ModelError where even the wider strata allow too few distinct relabellings.
+    """
+    alike = all(len(set(block)) == 1 for block in blocks)
+    size = tuple(0 if alike else len(block) for block in blocks)
+    where = "between all patients" if sites is None else "within site"
+    site = [""] * len(blocks) if sites is None else sites
     ladder: list[tuple[str, Callable[[int], tuple[object, ...]]]] = [
-        (f"{where}, within test fold", lambda i: (sites[i] if several else "", size[i], tested[i])),
-        (where, lambda i: (sites[i] if several else "", size[i])),
+        (f"{where}, within test fold", lambda i: (site[i], size[i], tested[i])),
+        (where, lambda i: (site[i], size[i])),
     ]
-    steps = [(how, _strata(len(patients), group)) for how, group in ladder]
+    steps = [(how, _strata(len(blocks), group)) for how, group in ladder]
     roomy = [step for step in steps if _distinct(step[1], blocks) >= math.log10(ROOM * (draws + 1))]
     how, strata = [*roomy, steps[-1]][0]
     distinct = _distinct(strata, blocks)
@@ -157,26 +188,7 @@ def plan(
             expected=f"at least {_FEWEST}, for a p below 0.05 to be possible",
             todo="add patients, or predict one label a patient",
         )
-    if not alike:
-        how += ", label vectors of patients with equally many units"
-    units = tuple(tuple(e.unit_id for e in held) for held in mine.values())
-    made = Plan(
-        patients=patients,
-        units=units,
-        blocks=blocks,
-        strata=strata,
-        how=how,
-        distinct=distinct,
-        mixes_sites=not several and len(set(sites)) > 1,
-        folds=tuple(folds),
-    )
-    if not made.fits(blocks, classes_of(blocks)):
-        raise ModelError(
-            f"{'an event' if made.followed else 'a class'} that is missing in a training set, or in every test set",
-            expected="every class in every training set, and beside others in a test set",
-            todo="use fewer folds or another scheme, or leave the class out with where:",
-        )
-    return made
+    return (how if alike else f"{how}, label vectors of patients with equally many units"), strata
 
 
 def _label(example: Example, target: str | Sequence[str]) -> Label:

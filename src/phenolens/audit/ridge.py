@@ -157,11 +157,11 @@ def fold_mean_auc(fitted: Sequence[Refit], truth: Codes, classes: int) -> Matrix
         for one in fitted:
             own = truth == c
             areas.append(auc_by_row(one.scores(own.astype(np.float64)), own[:, one.place.test]))
-        means.append(_mean(np.stack(areas)))
-    return _mean(np.stack(means))
+        means.append(finite_mean(np.stack(areas)))
+    return finite_mean(np.stack(means))
 
 
-def _mean(values: Matrix) -> Matrix:
+def finite_mean(values: Matrix) -> Matrix:
     """The mean over the first axis of what is finite; NaN where nothing is."""
     there = np.isfinite(values)
     counts = there.sum(0)

@@ -1,4 +1,4 @@
-"""The robustness of a finished study of slides, written to results/robustness.json."""
+"""The robustness of a finished study of slides or scans, written to results/robustness.json."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from phenolens.study import Study
 
 
 def audit_robustness(folder: Path | str, *, workers: int | None = None, progress: Progress | None = None) -> list[str]:
-    """Put faults on the tiles of test patients in doses and predict again; returns a line a model for a person.
+    """Put faults on the tiles or scans of test patients in doses and predict again; returns a line a model for people.
 
     The fingerprint of the predictions is kept beside what was measured, so that a report never shows it beside the
-    results of another run. Raises StudyError when the study is not one of slides with an encoder, has not been run to
-    its end, or its tables or settings have changed since.
+    results of another run. Raises StudyError when the study is not one of slides or scans with an encoder, has not
+    been run to its end, or its tables or settings have changed since.
     """
     study = Study.load(folder)
     if study.task.kind != "classification":
         raise StudyError(
             f"a study of {study.task.kind}",
-            expected="a study of slides that predicts classes",
-            todo="read how well it does in its report; faults are put on slides whose classes are predicted",
+            expected="a study of slides or scans that predicts classes",
+            todo="read how well it does in its report; faults are put on images whose classes are predicted",
             where=str(study.folder),
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    with study_lock(study.folder):
+    with study_lock(study.base):
         refuse_changed(desk)
         made = measure_robustness(desk, read_cohort(desk), split.read(desk.results / "splits.csv"))
         of = fingerprint(desk.results / "predictions.csv")

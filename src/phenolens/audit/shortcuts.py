@@ -1,4 +1,4 @@
-"""Can the label be told without looking at tissue? From how images were made, what is missing, or size alone.
+"""Can the outcome be told without looking at tissue? From how images were made, what is missing, or size alone.
 
 Each test fits a closed-form model of a few columns in every fold of the study, and again on every relabelling. What
 such a model scores, a model of the images could score for the same reason.
@@ -13,11 +13,10 @@ import pandas as pd
 
 from phenolens.audit.evidence import Evidence
 from phenolens.audit.findings import ALPHA, Test
-from phenolens.audit.ridge import Matrix, Place, Refit, places_of, refits
+from phenolens.audit.ridge import Matrix, places_of, refits
 from phenolens.core.errors import SplitError
-from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.registry import MODELS
-from phenolens.evaluate.compare import compare, holm
+from phenolens.evaluate.compare import holm
 
 ACQUISITION = "acquisition-shortcut"
 MISSINGNESS = "missingness-shortcut"
@@ -34,7 +33,7 @@ def acquisition(evidence: Evidence, table: pd.DataFrame) -> Test:
         return _not_run(ACQUISITION, "no metadata that differ between units")
     fitted, values, p = evidence.test(table)
     columns = ", ".join(map(str, table.columns))
-    told = f"metadata alone ({columns}), without a look at tissue, give a fold-mean macro AUC of {values[0]:.2f}"
+    told = f"metadata alone ({columns}), without a look at tissue, give a fold-mean {evidence.score} of {values[0]:.2f}"
     if p >= ALPHA:
         return Test(name=ACQUISITION, statistic=_value(values), p=p, what=told)
     carry, better = carriers(evidence, table), beats(evidence, table)
@@ -44,9 +43,9 @@ def acquisition(evidence: Evidence, table: pd.DataFrame) -> Test:
         p=p,
         what=f"{told}, carried by {_named(carry)}; {_compared(better)}",
         who=evidence.right(fitted),
-        inflates=f"the macro AUC up to {values[0]:.2f} with no biology at all",
-        todo=f"compare the classes within one level of {carry[0]}, match patients on it, or harmonise it in the fold; "
-        "report the result for each level",
+        inflates=f"{evidence.the} up to {values[0]:.2f} with no biology at all",
+        todo=f"compare {evidence.who} within one level of {carry[0]}, match patients on it, or harmonise it in the "
+        "fold; report the result for each level",
         severity="warning" if better else "error",
     )
 
@@ -57,7 +56,7 @@ def missingness(evidence: Evidence, present: pd.DataFrame) -> Test:
         return _not_run(MISSINGNESS, "no part is missing")
     fitted, values, p = evidence.test(present)
     columns = ", ".join(map(str, present.columns))
-    told = f"which of {columns} are missing gives, on its own, a fold-mean macro AUC of {values[0]:.2f}"
+    told = f"which of {columns} are missing gives, on its own, a fold-mean {evidence.score} of {values[0]:.2f}"
     if p >= ALPHA:
         return Test(name=MISSINGNESS, statistic=_value(values), p=p, what=told)
     carry, better = carriers(evidence, present), beats(evidence, present)
@@ -69,7 +68,7 @@ def missingness(evidence: Evidence, present: pd.DataFrame) -> Test:
         p=p,
         what=f"{told}, carried by {_named(carry)}; {_compared(better)}",
         who=tuple(who) or evidence.right(fitted),
-        inflates=f"the macro AUC up to {values[0]:.2f} for models that can see what is missing",
+        inflates=f"{evidence.the} up to {values[0]:.2f} for models that can see what is missing",
         todo="ask why these are missing; use patients who have every sequence (scan: missing: left_out), or leave "
         f"{carry[0]} out for everyone",
         severity="warning" if better else "error",
@@ -83,7 +82,7 @@ def size(evidence: Evidence, table: pd.DataFrame) -> Test:
     if table.empty:
         return _not_run(SIZE, "no size that differs between units")
     fitted, values, p = evidence.test(table)
-    told = f"size alone ({', '.join(table.columns)}) gives a fold-mean macro AUC of {values[0]:.2f}"
+    told = f"size alone ({', '.join(table.columns)}) gives a fold-mean {evidence.score} of {values[0]:.2f}"
     if p >= ALPHA:
         return Test(name=SIZE, statistic=_value(values), p=p, what=told)
     better = beats(evidence, table)
@@ -95,7 +94,7 @@ def size(evidence: Evidence, table: pd.DataFrame) -> Test:
         p=p,
         what=f"{told}; {_compared(better)}, so nothing beyond size is shown",
         who=evidence.right(fitted),
-        inflates=f"the macro AUC up to {values[0]:.2f} by size, where texture is claimed",
+        inflates=f"{evidence.the} up to {values[0]:.2f} by size, where texture is claimed",
         todo="report size beside the model (models: volume_only), or show on more patients that the model adds to it",
         severity="warning",
     )
@@ -131,9 +130,8 @@ def beats(evidence: Evidence, table: pd.DataFrame) -> list[str]:
         return []
     beside = _as_model(evidence, table, rows[rows["model"] == models[0]])
     both = pd.concat([rows[rows["model"].isin(models)], beside], ignore_index=True)
-    both = both[[*PREDICTION_KEYS, "site", "split_hash", "truth", *evidence.predictions.columns]]
     try:
-        pairs = compare(Predictions(table=both, classes=evidence.predictions.classes))
+        pairs = evidence.pairs(both)
     except SplitError:  # models of several sets of units have no common test sets
         return []
     pairs = pairs[(pairs["model_a"] == _BESIDE) | (pairs["model_b"] == _BESIDE)].reset_index(drop=True)
@@ -147,30 +145,21 @@ _BESIDE = "(these columns alone)"
 
 
 def _as_model(evidence: Evidence, table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one model with the probabilities of a closed-form model of the columns in their place."""
+    """The rows of one model with what a closed-form model of the columns says in its place."""
     number = {e.unit_id: i for i, e in enumerate(evidence.examples)}
     shown = rows[rows["unit_id"].isin(list(number))].assign(model=_BESIDE)
-    columns = list(evidence.predictions.columns)
+    columns = list(evidence.told)
     made = shown[columns].to_numpy(dtype=float).copy()
     made[:] = 1 / len(columns)
     place = {(s.repeat, s.fold): p for s in evidence.splits for p in places_of(evidence.patients, [s])}
     for key, fold in shown[shown["part"] == "test"].groupby(["repeat", "fold"]):
         if key in place:
-            p = _probabilities(evidence, refits(table, [place[key]])[0], place[key])
+            p = evidence.forecast(refits(table, [place[key]])[0])
             at = {evidence.examples[i].unit_id: n for n, i in enumerate(place[key].test)}
             where = shown.index.get_indexer(fold.index)
             made[where] = p[[at[u] for u in fold["unit_id"]]]
     shown[columns] = made
     return shown
-
-
-def _probabilities(evidence: Evidence, fitted: Refit, place: Place) -> Matrix:
-    """Linear probabilities (n_test, k), those at the edge cut, each row summing to one."""
-    own = [(evidence.truth[:1] == c).astype(float) for c in range(len(evidence.classes))]
-    raw = np.clip(np.stack([fitted.scores(o)[0] for o in own], axis=1), 1e-6, None)
-    assert len(raw) == len(place.test)
-    made: Matrix = raw / raw.sum(1, keepdims=True)
-    return made
 
 
 def _is_baseline(model: str) -> bool:

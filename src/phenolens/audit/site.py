@@ -1,6 +1,6 @@
 """Could a model have learnt the hospital in place of the tumour?
 
-That takes two things at once: the label differs between sites, and the site can be read from the features. Each has a
+That takes two things at once: the outcome differs between sites, and the site can be read from the features. Each has a
 permutation test of its own, and the p of the finding is the larger of the two, so that neither alone is a finding
 (an intersection-union test; Berger 1982). The second test moves sites only between patients of one label: features that
 tell the label must not pass for features that tell the site.
@@ -9,7 +9,7 @@ tell the label must not pass for features that tell the site.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from phenolens.audit.evidence import UNKNOWN, Evidence, mixing_folds, with_folds
+from phenolens.audit.evidence import UNKNOWN, Evidence, mixing_folds
 from phenolens.audit.findings import ALPHA, Test
-from phenolens.audit.ridge import Codes, Matrix, Place, auc_by_row, fold_mean_auc, p_of, places_of, refit, standard
+from phenolens.audit.ridge import Codes, Matrix, Place, fold_mean_auc, p_of, places_of, refit, standard
 from phenolens.core.store import key_of
 
 SITE_CONFOUNDING = "site-confounding"
@@ -46,7 +46,7 @@ class SiteFacts:
 
 
 def confounding(
-    evidence: Evidence, pooled: Matrix | None, within: Mapping[str, float | None], target: str
+    evidence: Evidence, pooled: Matrix | None, within: Mapping[str, float | None]
 ) -> tuple[Test, SiteFacts]:
     """The test of site confounding and its figures.
 
@@ -61,7 +61,7 @@ def confounding(
         why = "one site" if known else "no site is known"
         return Test(name=SITE_CONFOUNDING, statistic=None, p=None, what=f"not tested: {why}"), SiteFacts(why_not=why)
     folds, drawn = mixing_folds(evidence)
-    mixed = with_folds(evidence, folds, target) if drawn else evidence
+    mixed = evidence.on(folds) if drawn else evidence
     label_p = _label_by_site(mixed)
     fitted, only, _ = mixed.test(pd.DataFrame({"site": mixed.sites}))
     readable = _readable(mixed, pooled)
@@ -73,7 +73,7 @@ def confounding(
         folds_drawn=drawn,
     )
     p = max(label_p, readable.get("p", 0.0))
-    told = _words(evidence.classes[-1], facts)
+    told = _words(evidence, facts)
     if p >= ALPHA:
         return Test(name=SITE_CONFOUNDING, statistic=facts.site_only, p=p, what=told), facts
     tested = [model for model, own in within.items() if own is not None]
@@ -84,20 +84,16 @@ def confounding(
         p=p,
         what=f"{told}; {_beyond(tested, beyond)}",
         who=mixed.right(fitted),
-        inflates=f"the macro AUC up to {only[0]:.2f}, which the site alone gives",
-        todo="report the AUC within sites and with each site left out (validation: also: [leave_one_site_out]), and "
-        "match patients on site or harmonise it inside the fold",
+        inflates=f"{evidence.the} up to {only[0]:.2f}, which the site alone gives",
+        todo=f"report the {evidence.short} within sites and with each site left out (validation: also: "
+        "[leave_one_site_out]), and match patients on site or harmonise it inside the fold",
         severity="error" if tested and not beyond and not drawn else "warning",
     ), facts
 
 
-def _words(name: str, facts: SiteFacts) -> str:
-    shares = [s["shares"][name] for s in facts.shares]
-    auc = "cannot be had" if facts.site_only is None else f"is {facts.site_only:.2f}"
-    said = (
-        f"the share of {name} is {min(shares):.0%} to {max(shares):.0%} over {len(shares)} sites, the macro AUC of the "
-        f"site alone {auc}"
-    )
+def _words(evidence: Evidence, facts: SiteFacts) -> str:
+    score = "cannot be had" if facts.site_only is None else f"is {facts.site_only:.2f}"
+    said = f"{evidence.in_words([s['shares'] for s in facts.shares])}, {evidence.the} of the site alone {score}"
     if "auc" in facts.readable:
         return f"{said}, and the features tell the site with an AUC of {facts.readable['auc']:.2f}"
     return f"{said}; whether the features tell the site was not tested: {facts.readable['why_not']}"
@@ -111,35 +107,29 @@ def _beyond(tested: Sequence[str], beyond: Sequence[str]) -> str:
 
 def _shares(evidence: Evidence) -> list[dict[str, Any]]:
     """Units of each site and the share of each class among them."""
-    sites, truth = np.array(evidence.sites), evidence.truth[0]
+    sites, named = np.array(evidence.sites), np.array(evidence.named)
     found = []
     for site in sorted(set(evidence.sites)):
-        own = truth[sites == site]
-        shares = {name: float((own == c).mean()) for c, name in enumerate(evidence.classes)}
-        found.append({"site": site, "n": len(own), "shares": shares})
+        own = named[sites == site]
+        found.append({"site": site, "n": len(own), "shares": {c: float((own == c).mean()) for c in evidence.classes}})
     return found
 
 
 def _label_by_site(evidence: Evidence) -> float:
-    """p of Pearson's chi-squared of label by site, from the relabellings."""
+    """p of how far the outcomes differ between sites, from the exchanges."""
     names = np.array(evidence.sites)
     at = np.stack([names == s for s in sorted(set(evidence.sites))], axis=1).astype(np.float64)
-    n, total = at.sum(0), float(len(names))
-    statistic = np.zeros(len(evidence.truth))
-    for c in range(len(evidence.classes)):
-        own = (evidence.truth == c).astype(np.float64)
-        expected = own.sum(1, keepdims=True) * n / total
-        statistic += ((own @ at - expected) ** 2 / np.maximum(expected, 1e-12)).sum(1)
-    return p_of(np.round(statistic, 9))
+    return p_of(evidence.by_site(at))
 
 
 def _readable(evidence: Evidence, pooled: Matrix | None) -> dict[str, Any]:
-    """The site from the features, patient by patient, in the fold; the null moves sites within a label."""
+    """The site from the features, patient by patient, in the fold; the null moves sites within a label (or
+    a quarter of the outcome)."""
     if pooled is None:
         return {"why_not": "the features are volumes, or differ in number from unit to unit"}
     patients, rows = _by_patient(evidence, pooled)
     site = dict(zip(evidence.patients, evidence.sites, strict=True))
-    label = dict(zip(evidence.patients, evidence.truth[0].tolist(), strict=True))
+    label = dict(zip(evidence.patients, evidence.strata.tolist(), strict=True))
     counts = Counter(site[p] for p in patients)
     kept = [s for s, count in sorted(counts.items()) if count >= LEAST and s != UNKNOWN]
     if len(kept) < 2:
@@ -149,7 +139,7 @@ def _readable(evidence: Evidence, pooled: Matrix | None) -> dict[str, Any]:
     codes = np.array([kept.index(site[p]) for p in who], dtype=np.int64)
     strata = np.array([label[p] for p in who], dtype=np.int64)
     within = _moves(codes, strata) >= np.log10(_FEWEST_MOVES)
-    draws = _moved(codes, strata if within else np.zeros_like(strata), len(evidence.truth) - 1, evidence.seed)
+    draws = _moved(codes, strata if within else np.zeros_like(strata), evidence.draws, evidence.seed)
     places = places_of(who, evidence.folds)
     fitted = [refit(*standard(_filled(x, place), place), place) for place in places]
     values = fold_mean_auc(fitted, draws, len(kept))
@@ -163,7 +153,9 @@ def _readable(evidence: Evidence, pooled: Matrix | None) -> dict[str, Any]:
         "p": p_of(values),
         "sites": len(kept),
         "patients": len(who),
-        "moved": "within label" if within else "between all patients, since each site holds one label",
+        "moved": f"within {evidence.alike}"
+        if within
+        else f"between all patients, since each site holds one {evidence.alike}",
     }
 
 
@@ -225,7 +217,7 @@ def _balanced(fitted: Sequence[Any], codes: Codes, sites: int) -> float:
 
 
 def within_sites(evidence: Evidence) -> dict[str, float | None]:
-    """Model -> AUC of its test predictions among patients of one site and fold: pairs of other sites do not count.
+    """Model -> AUC (of survival: C) of its test predictions among patients of one site and fold; no pairs of two sites.
 
     The mean over classes of the pairs put in order over all pairs of one repeat of the main scheme.
     """
@@ -234,17 +226,12 @@ def within_sites(evidence: Evidence) -> dict[str, float | None]:
     rows = table[(table["scheme"] == first.scheme) & (table["repeat"] == first.repeat) & (table["part"] == "test")]
     found: dict[str, float | None] = {}
     for model, own in rows.groupby("model"):
-        areas = []
-        for name, column in zip(evidence.classes, evidence.predictions.columns, strict=True):
-            good = pairs = 0.0
-            for _, group in own.groupby(["fold", "site"]):
-                positive = (group["truth"].astype(str) == name).to_numpy()
-                count = float(positive.sum() * (~positive).sum())
-                if count:
-                    area = auc_by_row(group[column].to_numpy(dtype=float)[None], positive[None])[0]
-                    good, pairs = good + count * float(area), pairs + count
-            if pairs:
-                areas.append(good / pairs)
+        good, pairs = defaultdict[str, float](float), defaultdict[str, float](float)
+        for _, group in own.groupby(["fold", "site"]):
+            for part, right, count in evidence.ordered(group):
+                good[part] += right
+                pairs[part] += count
+        areas = [good[part] / count for part, count in pairs.items()]
         found[str(model)] = float(np.mean(areas)) if areas else None
     return found
 
@@ -268,7 +255,7 @@ def robustness(evidence: Evidence, pooled: Matrix | None, neighbours: int = 10) 
     k = min(neighbours, len(x) - 1)
     near = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
     site = dict(zip(evidence.patients, evidence.sites, strict=True))
-    label = dict(zip(evidence.patients, evidence.truth[0].tolist(), strict=True))
+    label = dict(zip(evidence.patients, evidence.strata.tolist(), strict=True))
     shares = {}
     for name, of in (("label", label), ("site", site)):
         codes = np.unique([str(of[p]) for p in patients], return_inverse=True)[1]

@@ -14,12 +14,14 @@ import pandas as pd
 
 from phenolens.audit import battery
 from phenolens.audit.duplicates import looks_of, near_duplicates
-from phenolens.audit.evidence import DRAWS, gather
+from phenolens.audit.evidence import DRAWS, Evidence
 from phenolens.audit.findings import Judged, in_words, judge
+from phenolens.audit.labels import gather
 from phenolens.audit.null_run import RISKS, null_run, one_repeat, permutation_p, represent
+from phenolens.audit.survival_evidence import gather_followed
 from phenolens.cohort import split
 from phenolens.core.errors import ModelError, StudyError
-from phenolens.core.predictions import Predictions
+from phenolens.core.predictions import Predictions, SurvivalPredictions
 from phenolens.core.progress import Progress
 from phenolens.core.registry import METRICS, Choice
 from phenolens.core.signoff import signed
@@ -27,6 +29,7 @@ from phenolens.core.store import fingerprint, key_of, study_lock, write_json
 from phenolens.core.types import Example, Finding, Split
 from phenolens.evaluate.metric import floor_of
 from phenolens.run import stored_examples
+from phenolens.sections import SURVIVAL
 from phenolens.steps.cohort import read_cohort
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.records import procedure
@@ -70,7 +73,7 @@ def audit_study(
             where=str(study.folder),
         )
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    with study_lock(study.folder):
+    with study_lock(study.base):
         refuse_changed(desk)
         ready, examples = stored_examples(desk)
         splits = split.read(desk.results / "splits.csv")
@@ -86,14 +89,12 @@ def audit_study(
             "predictions": fingerprint(desk.results / "predictions.csv"),
         }
         write_json(desk.results / "audit.json", content)
-    found = (*copies, *(() if judged is None else judged.findings))
-    return Audited(lines=(*map(line, tests), *map(in_words, copies), *_told(judged)), findings=found)
+    lines = (*map(line, tests), *map(in_words, copies), *_told(judged, survives=study.survives))
+    return Audited(lines=lines, findings=(*copies, *judged.findings))
 
 
-def _kept(judged: Judged | None, copies: Sequence[Finding], study: Study) -> dict[str, Any]:
+def _kept(judged: Judged, copies: Sequence[Finding], study: Study) -> dict[str, Any]:
     """The tests and all findings as audit.json keeps them."""
-    if judged is None:
-        return {"tests": [], "level": None, "draws": 0, "findings": [asdict(f) for f in copies]}
     findings = [asdict(f) for f in (*copies, *judged.findings)]
     return {"tests": judged.rows(), "level": judged.level, "draws": _draws(study), "findings": findings}
 
@@ -116,7 +117,7 @@ def _models(
 ) -> list[dict[str, Any]]:
     """The permutation test and the null run of every model; those with the same stand-in are done once."""
     task = ready.task(desk.study)
-    short = "" if desk.study.survives else below_floor(examples, splits, task)
+    short = below_floor(examples, splits, task)
     tests: list[dict[str, Any]] = []
     done: dict[str, dict[str, Any]] = {}
     for model in desk.study.model_choices():
@@ -129,15 +130,15 @@ def _models(
         if key not in done:
             refit = partial(_refit, examples, splits, model, task, desk, refit_all)
             first = {"p": None, "why": short} if short else refit(permutation_p, permutations=number)
-            done[key] = {**first, "null_run": refit(null_run)}
+            done[key] = first if short and desk.study.survives else {**first, "null_run": refit(null_run)}
         tests.append({**done[key], "model": model.name, "refitted": refitted})
     return tests
 
 
 def below_floor(examples: Sequence[Example], splits: Sequence[Split], task: Choice) -> str:
-    """Why a macro AUC of the main scheme is not estimable, in words; empty where it is."""
-    short = _short(examples, splits, task)
-    return f"AUC not estimable: {'; '.join(short.values())} ({_floor()} needed)" if short else ""
+    """Why a macro AUC (of survival: Uno's C) of the main scheme is not estimable, in words; empty where it is."""
+    short, score = _short(examples, splits, task), "Uno's C" if task.name == SURVIVAL else "AUC"
+    return f"{score} not estimable: {'; '.join(short.values())} ({_floor()} needed)" if short else ""
 
 
 def _floor() -> int:
@@ -145,9 +146,13 @@ def _floor() -> int:
 
 
 def _short(examples: Sequence[Example], splits: Sequence[Split], task: Choice) -> dict[str, str]:
-    """Class -> how few test patients have it, or have it not."""
+    """Class -> how few test patients have it, or have it not; of survival the event, if few have it by tau."""
     made = task.create()
     tested = frozenset[str]().union(*(f.test for f in one_repeat(splits)))
+    if made.kind == SURVIVAL:
+        told = [made.facts(e) for e in examples if e.patient in tested]
+        seen = sum(event == 1 and time <= made.tau for time, event in told)
+        return {made.classes[1]: f"{seen} patients with the event by {made.tau:g}"} if seen < _floor() else {}
     found = {}
     for i, name in enumerate(made.classes):
         having = {e.patient for e in examples if e.patient in tested and made.truth(e) == i}
@@ -181,31 +186,33 @@ def _called(test: Mapping[str, Any]) -> str:
 
 def _battery(
     desk: Desk, ready: Ready, examples: list[Example], splits: list[Split], tests: Sequence[Mapping[str, Any]]
-) -> tuple[Judged | None, dict[str, Any]]:
-    """The tests on metadata, missing parts, size and site; not done where fewer than two classes reach the floor.
-
-    None where survival is predicted.
+) -> tuple[Judged, dict[str, Any]]:
+    """The tests on metadata, missing parts, size and site; not done where fewer than two classes, or too few events,
+    reach the floor.
     """
     study, task = desk.study, ready.task(desk.study)
-    if study.survives:  # the tests of shortcuts and sites are of classes
-        return None, {}
     runs = {key_of(t["null_run"]): {**t["null_run"], "model": t["model"]} for t in tests if "null_run" in t}
     made = task.create()
     if len(made.classes) - len(_short(examples, splits, task)) < 2:
         return judge([], list(runs.values()), study.sign_offs), {}
-    evidence = gather(
-        examples, splits, task, read_predictions(desk.results / "predictions.csv", made.classes),
-        draws=_draws(study), seed=study.seed,
-    )  # fmt: skip
     found, sites = battery.run(
-        evidence,
-        target=made.target,
+        _evidence(desk, ready, examples, splits),
         patients=ready.cohort.patients,
         images=known_images(ready.cohort.images, desk.results / "images.csv"),
         declared=study.audit.acquisition,
         within={t["model"]: t["p"] if str(t.get("strata", "")).startswith("within site") else None for t in tests},
     )
     return judge(found, list(runs.values()), study.sign_offs), sites
+
+
+def _evidence(desk: Desk, ready: Ready, examples: list[Example], splits: list[Split]) -> Evidence:
+    """What the tests look at, of classes or of survival."""
+    study, task, path = desk.study, ready.task(desk.study), desk.results / "predictions.csv"
+    if study.survives:
+        followed = read_followed(path, task)
+        return gather_followed(examples, splits, task, followed, draws=_draws(study), seed=study.seed)
+    told = read_predictions(path, task.create().classes)
+    return gather(examples, splits, task, told, draws=_draws(study), seed=study.seed)
 
 
 def _draws(study: Study) -> int:
@@ -218,6 +225,15 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     numbers = {c: pd.to_numeric(raw[c]) for c in ("repeat", "fold", *(f"p_{c}" for c in classes))}
     return Predictions(table=raw.assign(**numbers), classes=tuple(classes))
+
+
+def read_followed(path: Path, task: Choice) -> SurvivalPredictions:
+    """results/predictions.csv of a study of survival, as `read_predictions`."""
+    made = task.create()
+    raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    names = ("repeat", "fold", "time", "event", "risk", *(c for c in raw.columns if c.startswith("s_")))
+    table = raw.assign(**{c: pd.to_numeric(raw[c]) for c in names})
+    return SurvivalPredictions(table=table, times=made.times, horizons=made.horizons)
 
 
 def known_images(images: pd.DataFrame, measured: Path) -> pd.DataFrame:
@@ -259,15 +275,16 @@ def line(test: Mapping[str, Any]) -> str:
     )
 
 
-def _told(judged: Judged | None) -> list[str]:
+def _told(judged: Judged, *, survives: bool) -> list[str]:
     """The findings in words, and how many tests there were."""
-    if judged is None:
-        return ["shortcuts and sites: not tested where survival is predicted"]
     lines = [in_words(f) for f in judged.findings]
     done = [t for t in judged.tests if t.p is not None]
     left = [f"{t.name}: {t.what}" for t in judged.tests if t.p is None]
     if not judged.tests:
-        return [*lines, "shortcuts and sites: not tested, since fewer than two classes have patients enough for an AUC"]
+        few = (
+            "too few patients have the event" if survives else "fewer than two classes have patients enough for an AUC"
+        )
+        return [*lines, f"shortcuts and sites: not tested, since {few}"]
     if not lines:
         lines = [f"no finding in {len(done)} tests of shortcuts and sites"]
     return [*lines, *left]

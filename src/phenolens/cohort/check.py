@@ -18,6 +18,8 @@ from phenolens.core.types import Cohort, Finding, Severity, Split
 
 _FLOOR = 10
 _DRAWS = 999
+SITE_LABEL_LEVEL = 0.01
+"""How often `site-label` is found where labels do not depend on the site."""
 
 
 def static(
@@ -182,7 +184,7 @@ def _dependent(who: Roster) -> list[Finding]:
     seen = statistic(classes)
     as_far = sum(statistic(draw.permutation(classes)) >= seen - 1e-9 for _ in range(_DRAWS))
     p = (1 + as_far) / (1 + _DRAWS)
-    if p > 0.01:
+    if p > SITE_LABEL_LEVEL:
         return []
     what = f"the label depends on the site (chi-square {seen:.3g}, p {p:.3g} by permutation): the site is a shortcut"
     todo = "add leave_one_site_out to validation.also, and read the figures by site"

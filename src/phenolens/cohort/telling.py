@@ -13,11 +13,12 @@ import pandas as pd
 from scipy import stats
 
 from phenolens.cohort.faults import counted, listed
+from phenolens.cohort.telling_time import FollowUp, concordance, concordance_by_chance
 from phenolens.core.inflation import inflates
 from phenolens.core.types import Finding, Severity
 
 MOST = 0.95
-"""Area under the ROC curve of a single column above which its author must say why."""
+"""Area under the ROC curve, or concordance, of a single column above which its author must say why."""
 LEAST_PATIENTS = 20
 _LEAST_OF_CLASS = 5
 _CHANCE = 0.01
@@ -66,18 +67,25 @@ _SHOWN = 5
 Numbers = npt.NDArray[np.float64]
 
 
-def telling(inputs: pd.DataFrame, truth: pd.Series[str], patient: pd.Series[str], target: str) -> list[Finding]:
+def telling(
+    inputs: pd.DataFrame,
+    truth: pd.Series[str],
+    patient: pd.Series[str],
+    target: str,
+    follow_up: FollowUp | None = None,
+) -> list[Finding]:
     """Columns (over units, one row each) with an AUC above MOST for a class of the target, and columns named for it.
 
     The AUC is one class against the rest, in the better direction, largest over classes; it is asked from
     LEAST_PATIENTS patients on, of classes with 5 patients inside and outside. Rule column-tells-target: an error, which
     the study file can sign off. Rule column-near-target: a note in its place where the best of so many columns could be
     as good by chance (p of the Mann-Whitney test times columns and classes above 0.01). Rule column-named-outcome: a
-    warning.
+    warning. With a follow-up, where `truth` is whether the event was seen, the same is asked of the concordance of each
+    column with time and event, from 5 patients with the event on.
     """
     found = []
     if patient.nunique() >= LEAST_PATIENTS and inputs.shape[1]:
-        found += _strong(inputs, truth, patient, target)
+        found += _strong(inputs, truth, patient, target, follow_up)
     named = [str(c) for c in inputs.columns if _tokens(str(c)) & _WORDS]
     if named:
         what = f"{counted(len(named), 'input column')} named like an outcome: {listed(named, _SHOWN)}"
@@ -115,11 +123,14 @@ def _finding(rule: str, severity: Severity, what: str, todo: str, who: Iterable[
     return Finding(rule=rule, severity=severity, what=what, todo=todo, who=tuple(who), inflates=inflates(rule))
 
 
-def _strong(inputs: pd.DataFrame, truth: pd.Series[str], patient: pd.Series[str], target: str) -> list[Finding]:
+def _strong(
+    inputs: pd.DataFrame, truth: pd.Series[str], patient: pd.Series[str], target: str, follow_up: FollowUp | None
+) -> list[Finding]:
     """One error of all columns that chance does not explain, and one note of those it could."""
     ranks = np.asarray(stats.rankdata(inputs.to_numpy(dtype=np.float64), axis=0))
     best: dict[int, tuple[float, str]] = {}
     classes = sorted(set(truth))
+    asked = len(inputs.columns) * (len(classes) + (follow_up is not None))
     unlikely: set[int] = set()
     for name in classes:
         inside = truth == name
@@ -128,10 +139,16 @@ def _strong(inputs: pd.DataFrame, truth: pd.Series[str], patient: pd.Series[str]
             continue
         area = _areas(ranks, inside.to_numpy())
         for i in map(int, np.flatnonzero(area > MOST)):
-            best[i] = max(best.get(i, (0.0, "")), (float(area[i]), name))
-            if _chance(float(area[i]), with_it, without) * len(inputs.columns) * len(classes) <= _CHANCE:
+            best[i] = max(best.get(i, (0.0, "")), (float(area[i]), f"AUC {area[i]:.3f} for {name}"))
+            if _chance(float(area[i]), with_it, without) * asked <= _CHANCE:
                 unlikely.add(i)
-    said = {i: f"{inputs.columns[i]} (AUC {area:.3f} for {name})" for i, (area, name) in sorted(best.items())}
+    if follow_up is not None and patient[follow_up.event].nunique() >= _LEAST_OF_CLASS:
+        c = concordance(ranks, follow_up)
+        for i in map(int, np.flatnonzero(c > MOST)):
+            best[i] = max(best.get(i, (0.0, "")), (float(c[i]), f"C {c[i]:.3f} with the follow-up"))
+            if concordance_by_chance(ranks[:, i], follow_up) * asked <= _CHANCE:
+                unlikely.add(i)
+    said = {i: f"{inputs.columns[i]} ({words})" for i, (_, words) in sorted(best.items())}
     found = []
     if told := [said[i] for i in said if i in unlikely]:
         what = (

@@ -39,6 +39,20 @@ def realised_coverage(n: int, alpha: float) -> tuple[float, float, float]:
     return k / (n + 1), _quantile(k, n, 0.025), _quantile(k, n, 0.975)
 
 
+def cross_guarantee(n: int, groups: int, alpha: float) -> float:
+    """The least coverage of cross-conformal (CV+) sets from n calibration patients in groups of equal size, (0 to 1).
+
+    1 - 2 alpha - min{2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)}: Barber, Candès, Ramdas and Tibshirani, Predictive
+    inference with the jackknife+, 2021, Theorem 4; for sets of classes Romano, Sesia and Candès, Classification with
+    valid and adaptive coverage, 2020. It is a floor over all distributions and models; what is found lies near
+    1 - alpha. Raises ValueError where n is no multiple of the groups.
+    """
+    if n < groups or n % groups:
+        raise ValueError(f"{n} patients in {groups} groups: groups of equal size are needed")
+    spread, left = 2 * (1 - 1 / groups) / (n / groups + 1), (1 - groups / n) / (groups + 1)
+    return max(0.0, 1 - 2 * alpha - min(spread, left))
+
+
 def _quantile(k: int, n: int, share: float) -> float:
     """The quantile of Beta(k, n + 1 - k), by bisection of its distribution function: P(Binomial(n, x) >= k)."""
     low, high = 0.0, 1.0

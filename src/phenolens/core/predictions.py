@@ -31,6 +31,8 @@ SUBGROUP = "g_"
 UNKNOWN_SUBGROUP = "unknown"
 SET_NONE = "-"
 """What stands in a `set_` column where no conformal set could be offered."""
+SET_PATIENTS, SET_GROUPS = "set_patients", "set_groups"
+"""Columns beside cross-conformal sets: the patients they were calibrated on, and in how many groups."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,9 @@ class Predictions:
 
     Further columns, where the run made them: `flag`; from the guard of the fold's model `q_CLASS` (recalibrated
     probabilities), `set_90` and `set_80` (the classes of the conformal set at alpha 0.1 and 0.2 joined by |, empty for
-    the empty set, SET_NONE where none could be offered) and `ood` (distance from the training patients over its
-    threshold: above 1 is outside); `g_NAME`, the subgroup by a column the study names; `r_NAME`, a reader's call.
+    the empty set, SET_NONE where none could be offered), beside cross-conformal ones SET_PATIENTS and SET_GROUPS, and
+    `ood` (distance from the training patients over its threshold: above 1 is outside); `g_NAME`, the subgroup by a
+    column the study names; `r_NAME`, a reader's call.
     """
 
     table: pd.DataFrame

@@ -138,6 +138,15 @@ class Choice:
         known = {"door": self.kind, "name": name, "version": made.version, "parameters": dataclasses.asdict(made)}
         return known if content is None else {**known, "content": content}
 
+    def keyed(self) -> dict[str, Any]:
+        """The identity as it enters artefact keys: parameters that change no number (a field's metadata says `key`
+        False: a path, a number of threads) are left out, and the hash of the content it begins with, its
+        `fingerprint()`, is "weights". Raises WeightsMissingError where that content is not on this machine."""
+        made, known = self.create(), self.identity()
+        silent = {f.name for f in dataclasses.fields(made) if not f.metadata.get("key", True)}
+        known["parameters"] = {k: v for k, v in known["parameters"].items() if k not in silent}
+        return {**known, "weights": made.fingerprint()} if hasattr(made, "fingerprint") else known
+
 
 def _from_file(name: str, base: Path) -> type[Any]:
     file, _, attribute = name.rpartition(":")

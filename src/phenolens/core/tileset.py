@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phenolens.core.errors import FeatureError
-from phenolens.core.types import Frame, Rgb
+from phenolens.core.geometry import Frame, Rgb
 
 PNG = b"\x89PNG"
 
@@ -95,3 +95,9 @@ class TileSet:
             todo="delete the file of this image's tiles and run again",
             where=self.recipe,
         )
+
+
+class TileSource(Protocol):
+    """Where a set of tiles is read from when it is needed."""
+
+    def load(self) -> TileSet: ...

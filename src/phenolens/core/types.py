@@ -1,6 +1,6 @@
 """The types that travel between rooms: frozen, keyword-only, valid once constructed.
 
-Axis order of `Frame` and coordinates is x, y(, z), as in DICOM; arrays are indexed the other way round ([z,] y, x).
+Those of place stand in `core/geometry.py`, those of features and crops in `core/measured.py`; all have their name here.
 """
 
 from __future__ import annotations
@@ -9,80 +9,45 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from phenolens.core.errors import CohortError, FeatureError, LeakError, ModelError
+from phenolens.core.errors import CohortError, LeakError, ModelError
+from phenolens.core.geometry import Box, Frame, Image, Region, Rgb
+from phenolens.core.measured import Bag, BagSource, FloatArray, Held, Loaded, Volume, VolumeSource
+from phenolens.core.tileset import TileSet, TileSource
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from phenolens.core.tileset import TileSet
-
-FloatArray = npt.NDArray[np.float32]
-"""Shape (n, d), (n,) or as said where it is used."""
-Rgb = npt.NDArray[np.uint8]
-"""Shape (height, width, 3) or (n, height, width, 3), values 0 to 255."""
+__all__ = [
+    "Bag",
+    "BagSource",
+    "Box",
+    "Cohort",
+    "Example",
+    "Finding",
+    "FloatArray",
+    "Frame",
+    "Heatmap",
+    "Held",
+    "Image",
+    "Interval",
+    "Loaded",
+    "Part",
+    "Region",
+    "Rgb",
+    "Severity",
+    "Split",
+    "TileSet",
+    "TileSource",
+    "Volume",
+    "VolumeSource",
+]
 
 Severity = Literal["error", "warning", "note"]
-
-
-class Box(NamedTuple):
-    """A rectangle in a frame's pixels (level 0 of a slide); x, y is its top left corner. Fractions are allowed."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """Where an image lies: shape in px (x, y[, z]), spacing and origin in `unit`, direction cosines or None."""
-
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    unit: Literal["um", "mm"]
-    direction: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not len(self.shape) == len(self.spacing) == len(self.origin):
-            raise ValueError(f"shape {self.shape}, spacing {self.spacing} and origin {self.origin} differ in length")
-        if min(self.shape) < 1 or min(self.spacing) <= 0:
-            raise ValueError(f"shape {self.shape} and spacing {self.spacing} must be positive")
-
-    @property
-    def mpp(self) -> float:
-        """Micrometres per pixel, the mean of x and y; only for frames in um."""
-        if self.unit != "um":
-            raise ValueError(f"mpp is for frames in um, this one is in {self.unit}")
-        return (self.spacing[0] + self.spacing[1]) / 2
-
-
-class Image(Protocol):
-    """One image that can be read by box: `Slide` today, `Scan` beside it."""
-
-    @property
-    def patient(self) -> str: ...
-    @property
-    def image(self) -> str: ...
-    @property
-    def frame(self) -> Frame: ...
-    def read(self, box: Box, spacing: float) -> Rgb: ...
-    def thumbnail(self, max_px: int) -> Rgb: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Region:
-    """Part of one image: a polygon in frame px on slides (shapely), a boolean mask on scans."""
-
-    area: Any
-    frame: Frame
-    label: str
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,101 +66,6 @@ class Cohort:
         twice = self.patients.index[self.patients.index.duplicated()]
         if len(twice):
             raise CohortError(f"patient {twice[0]!r} twice", expected="one row a patient", todo="merge the rows")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bag:
-    """One image's instances.
-
-    x is (n, d) float32; coords is (n, 2 or 3) in the frame's unit (top left corner of the instance); extent is the side
-    of an instance in that unit; names holds d feature names or None; recipe is the key of how it was made.
-    """
-
-    x: FloatArray
-    coords: npt.NDArray[np.float64]
-    extent: float
-    names: tuple[str, ...] | None
-    frame: Frame
-    recipe: str
-
-    def __post_init__(self) -> None:
-        if self.x.ndim != 2 or len(self.x) != len(self.coords):
-            raise FeatureError(
-                f"features of shape {self.x.shape} with coordinates of shape {self.coords.shape}",
-                expected="one row of each an instance",
-                todo="extract the features of this image again",
-            )
-        if self.names is not None and len(self.names) != self.x.shape[1]:
-            raise FeatureError(
-                f"{len(self.names)} names for {self.x.shape[1]} features",
-                expected="one name a feature",
-                todo="extract the features of this image again",
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Volume:
-    """One image's crop, as networks in three dimensions read it.
-
-    x is (c, z, y, x) float32; mask is (z, y, x) bool or None; frame (in mm) is that of the crop; recipe is the key of
-    how it was made. landmarks are percentiles of the whole image's intensities, for a standard scale that is fitted
-    inside a fold, or None; mask_channel says that the last channel is the share of each voxel in the region, and no
-    intensity.
-    """
-
-    x: FloatArray
-    mask: npt.NDArray[np.bool_] | None
-    frame: Frame
-    recipe: str
-    landmarks: tuple[float, ...] | None = None
-    mask_channel: bool = False
-
-    def __post_init__(self) -> None:
-        grid = self.frame.shape[::-1]
-        if self.x.ndim != 4 or self.x.shape[1:] != grid or (self.mask is not None and self.mask.shape != grid):
-            raise FeatureError(
-                f"a volume of shape {self.x.shape}" + ("" if self.mask is None else f" with mask {self.mask.shape}"),
-                expected=f"(c, z, y, x) with z, y, x = {grid}, as its frame says",
-                todo="extract the volume of this image again",
-            )
-
-
-class BagSource(Protocol):
-    """Where a bag is read from when it is needed, so that a cohort is never whole in memory."""
-
-    def load(self) -> Bag: ...
-
-
-class VolumeSource(Protocol):
-    """Where a volume is read from when it is needed."""
-
-    def load(self) -> Volume: ...
-
-
-class TileSource(Protocol):
-    """Where a set of tiles is read from when it is needed."""
-
-    def load(self) -> TileSet: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A bag that is already in memory, as a source."""
-
-    bag: Bag
-
-    def load(self) -> Bag:
-        return self.bag
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """A volume that is already in memory, as a source."""
-
-    volume: Volume
-
-    def load(self) -> Volume:
-        return self.volume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +96,6 @@ class Part:
 
     def tiles(self) -> TileSet | None:
         """The tiles, or None when the image is absent. Raises ModelError where the part holds something else."""
-        from phenolens.core.tileset import TileSet
-
         held = None if self.source is None else self.source.load()
         if held is None or isinstance(held, TileSet):
             return held

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from phenolens.core.conformal import ALPHAS, floor, realised_coverage
-from phenolens.core.predictions import SET_NONE, Predictions
-from phenolens.evaluate.folds import GROUP, LEAVE_ONE_SITE_OUT
+from phenolens.core.conformal import ALPHAS, cross_guarantee, floor, realised_coverage
+from phenolens.core.predictions import SET_GROUPS, SET_NONE, SET_PATIENTS, Predictions
+from phenolens.evaluate.folds import EXTERNAL, GROUP, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import wilson
 
 COLUMNS = (
@@ -37,6 +37,7 @@ COLUMNS = (
     "expected",
     "expected_low",
     "expected_high",
+    "guaranteed",
     "note",
 )
 Bools = npt.NDArray[np.bool_]
@@ -62,7 +63,11 @@ def coverage(predictions: Predictions, *, kind: Literal["split", "class"] = "spl
     the mean coverage that the calibration patients of the folds promise, `expected_low` and `expected_high` where that
     of one model lies in 95 of 100 calibration sets (Beta; of the fold with the fewest). With `kind` "class" the promise
     is of each class; no promise is made of one class with "split" sets, nor of a single site, nor under
-    leave-one-site-out: a site that was left out is not exchangeable with those of the calibration.
+    leave-one-site-out or of an external cohort: a new site is not exchangeable with those of the calibration.
+
+    Cross-conformal sets, which the table itself tells (columns SET_PATIENTS and SET_GROUPS), have no Beta: of them
+    `calibration` and `guaranteed` are told, the least coverage whatever the model (`core.conformal.cross_guarantee`,
+    averaged over folds), and no `expected`.
 
     Empty where the predictions hold no sets. Raises nothing of its own.
     """
@@ -77,7 +82,8 @@ def coverage(predictions: Predictions, *, kind: Literal["split", "class"] = "spl
             head = {**key, "alpha": alpha}
             for name, chosen, everyone in _subgroups(test, made, predictions.classes):
                 row = {**head, "subgroup": name, **_measured(made, chosen, everyone, len(predictions.classes))}
-                rows.append({**row, **_promised(name, key["scheme"], kind, sizes, alpha, row["patients"])})
+                crossed = _crossed(test[offered], name)
+                rows.append({**row, **_promised(name, key["scheme"], kind, sizes, alpha, row["patients"], crossed)})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     counts = {name: table[name].astype("Int64") for name in ("patients", "without_set", "calibration")}
     floats = [c for c in COLUMNS if c not in (*GROUP, "subgroup", "note", *counts)]
@@ -201,14 +207,31 @@ def _calibration(test: pd.DataFrame, tune: pd.DataFrame, classes: Sequence[str],
     return {f"class={c}": [int(rows.loc[rows["truth"] == c, "patient"].nunique()) for rows in inside] for c in classes}
 
 
+def _crossed(test: pd.DataFrame, name: str) -> list[tuple[int, int]]:
+    """Calibration patients and groups of each fold with cross-conformal sets; empty of any subgroup and other sets."""
+    if name != "all" or SET_GROUPS not in test:
+        return []
+    folds = test[test[SET_GROUPS].notna()].groupby(["repeat", "fold"], sort=True)[[SET_PATIENTS, SET_GROUPS]].first()
+    return [(int(n), int(k)) for n, k in folds.to_numpy()]
+
+
 def _promised(
-    name: str, scheme: str, kind: str, sizes: Mapping[str, list[int]], alpha: float, patients: int
+    name: str,
+    scheme: str,
+    kind: str,
+    sizes: Mapping[str, list[int]],
+    alpha: float,
+    patients: int,
+    crossed: Sequence[tuple[int, int]],
 ) -> dict[str, Any]:
     if not patients:
         return {"note": f"no set was offered: under {floor(alpha)} calibration patients"}
     counts = sizes.get(name, [])
-    if scheme == LEAVE_ONE_SITE_OUT:
+    if scheme in (LEAVE_ONE_SITE_OUT, EXTERNAL):
         return {"note": "no promise: patients of a new site are not exchangeable with those of the calibration"}
+    if crossed:
+        least = float(np.mean([cross_guarantee(n, k, alpha) for n, k in crossed]))
+        return {"calibration": min(n for n, _ in crossed), "guaranteed": least, "note": ""}
     if not counts:
         promised = "of each class" if kind == "class" else "over all patients together"
         return {"note": f"no promise of this subgroup: the sets promise {promised}"}

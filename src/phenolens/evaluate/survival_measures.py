@@ -97,14 +97,20 @@ def uno_c(sample: SurvivalSample, counts: Floats | None = None) -> Floats:
     half. Of patients with equal times those with the event come before those censored.
     """
     drawn = _counts(sample, counts)
+    cases, _, right, weights = uno_pairs(sample)
+    return _bilinear(drawn[:, cases], drawn, right) / _positive(_bilinear(drawn[:, cases], drawn, weights))
+
+
+def uno_pairs(sample: SurvivalSample) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats, Floats]:
+    """The pairs of `uno_c`: rows of the earlier patients (m,) and of all (n,), right order times weight, and weight.
+
+    Weights are 0 where the second patient of a pair was not followed for longer than the first.
+    """
     cases = np.flatnonzero(sample.event & (sample.time < sample.follow_up.tau))
-    weights = _inverse(sample, cases) ** 2
     time, late = sample.time[None, :], sample.time[cases, None]
-    pairs = ((time > late) | ((time == late) & ~sample.event[None, :])).astype(np.float64)
-    right = pairs * _order(sample.risk[cases, None], sample.risk[None, :])
-    return _bilinear(drawn[:, cases] * weights, drawn, right) / _positive(
-        _bilinear(drawn[:, cases] * weights, drawn, pairs)
-    )
+    later = (time > late) | ((time == late) & ~sample.event[None, :])
+    weights = np.where(later, _inverse(sample, cases)[:, None] ** 2, 0.0)
+    return cases, np.arange(len(sample.time)), weights * _order(sample.risk[cases, None], sample.risk[None, :]), weights
 
 
 def cumulative_auc(sample: SurvivalSample, horizon: float, counts: Floats | None = None) -> Floats:

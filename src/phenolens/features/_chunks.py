@@ -15,6 +15,7 @@ from phenolens.core.types import FloatArray, Rgb
 from phenolens.features.contract import Encode
 from phenolens.slides.disturb import Disturbance
 from phenolens.slides.image import Slide, open_slide
+from phenolens.slides.normalise import Normaliser
 from phenolens.slides.prepare import SlideJob
 
 
@@ -22,7 +23,8 @@ from phenolens.slides.prepare import SlideJob
 class Chunk:
     """Up to 64 tiles of one slide; `turn` says which job of the run it belongs to. xy and side are in level-0 px.
 
-    `disturb` is a fault to put on the tiles before they are encoded.
+    `disturb` is a fault to put on the tiles before they are encoded, `normalise` what brings their colours to a
+    reference after that.
     """
 
     turn: int
@@ -32,6 +34,7 @@ class Chunk:
     size_px: int
     mpp: float
     disturb: Disturbance | None = None
+    normalise: Normaliser | None = None
 
 
 _KEPT: dict[str, Any] = {}
@@ -59,7 +62,9 @@ def payload_of(chunk: Chunk) -> tuple[Rgb, float]:
     if not len(chunk.xy):
         return np.zeros((0, 1, 1, 3), np.uint8), chunk.mpp
     tiles = _slide(chunk.slide).read_tiles(chunk.xy, chunk.side, chunk.size_px)
-    return tiles if chunk.disturb is None else chunk.disturb.apply(tiles, chunk.xy, chunk.mpp), chunk.mpp
+    if chunk.disturb is not None:
+        tiles = chunk.disturb.apply(tiles, chunk.xy, chunk.mpp)
+    return tiles if chunk.normalise is None else chunk.normalise.apply(tiles), chunk.mpp
 
 
 Encoded = FloatArray | list[bytes] | PhenolensError

@@ -31,6 +31,8 @@ from phenolens.features._outlines import outlines_of
 from phenolens.features.bagfile import BagFile
 from phenolens.features.tilefile import Spool, TileFile
 from phenolens.slides.disturb import Disturbance
+from phenolens.slides.normalise import VERSION as STAIN_VERSION
+from phenolens.slides.normalise import Method, normaliser, sample_of
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared
 
 VERSION = 1
@@ -42,13 +44,15 @@ _BYTES = 64 * 2**20
 class ExtractJob:
     """One slide to extract: its file, the key of what was prepared, and which of its tiles to take.
 
-    `disturb` is a fault put on its tiles first, to see how predictions follow; it makes other features.
+    `disturb` is a fault put on its tiles first, to see how predictions follow; `stain` brings their colours to a
+    reference after it. Both make other features.
     """
 
     slide: SlideJob
     prepared: str
     rows: tuple[int, ...]
     disturb: Disturbance | None = None
+    stain: Method | None = None
 
 
 def encoder_identity(encoder: Choice) -> dict[str, Any]:
@@ -56,11 +60,7 @@ def encoder_identity(encoder: Choice) -> dict[str, Any]:
 
     Raises WeightsMissingError where the weights are not on this machine.
     """
-    made = encoder.create()
-    known = encoder.identity()
-    silent = {f.name for f in dataclasses.fields(made) if not f.metadata.get("key", True)}
-    known["parameters"] = {k: v for k, v in known["parameters"].items() if k not in silent}
-    return {**known, "weights": made.fingerprint()} if hasattr(made, "fingerprint") else known
+    return encoder.keyed()
 
 
 def features_key(identity: Mapping[str, Any], job: ExtractJob) -> str:
@@ -71,7 +71,11 @@ def features_key(identity: Mapping[str, Any], job: ExtractJob) -> str:
 def _upstream(identity: Mapping[str, Any], job: ExtractJob) -> dict[str, Any]:
     rows = hashlib.sha256(np.asarray(job.rows, dtype="<i8").tobytes()).hexdigest()[:24]
     made = {"artefact": "features", "version": VERSION, "encoder": identity, "prepared": job.prepared, "rows": rows}
-    return made if job.disturb is None else {**made, "disturb": dataclasses.asdict(job.disturb)}
+    if job.disturb is not None:
+        made["disturb"] = dataclasses.asdict(job.disturb)
+    if job.stain is not None:
+        made["stain"] = {"method": job.stain, "version": STAIN_VERSION}
+    return made
 
 
 def bag_file(store: Store, key: str) -> BagFile:
@@ -152,20 +156,17 @@ class _Work:
             try:
                 prepared = load_prepared(self.store, job.prepared)
                 xy = _rows(prepared, job)
+                whole = _whole(turn, job, prepared)
             except PhenolensError as error:
                 self.failed[turn] = error
                 yield Chunk(turn=turn, slide=job.slide, xy=np.zeros((0, 2), np.int64), side=1, size_px=1, mpp=1)
                 continue
             self.open[turn] = prepared
-            size_px = _size_px(prepared)
-            count = max(1, min(_TILES, _BYTES // (3 * size_px**2)))
-            mpp = prepared.side * prepared.frame.mpp / size_px
+            count = max(1, min(_TILES, _BYTES // (3 * whole.size_px**2)))
             for first in range(0, len(xy), count):
                 if turn in self.failed:
                     break
-                piece = xy[first : first + count]
-                side, disturb = prepared.side, job.disturb
-                yield Chunk(turn=turn, slide=job.slide, xy=piece, side=side, size_px=size_px, mpp=mpp, disturb=disturb)
+                yield dataclasses.replace(whole, xy=xy[first : first + count])
 
     def finished(self, outcomes: Iterator[Outcome[Chunk, Encoded]], step: Step) -> Iterator[Outcome[ExtractJob, str]]:
         """One outcome a job, as soon as its last chunk or its first fault is there."""
@@ -256,6 +257,19 @@ def _bag(prepared: Prepared, job: ExtractJob, x: FloatArray, names: tuple[str, .
     coords = prepared.xy[np.asarray(job.rows)].astype(np.float64) * np.asarray(frame.spacing)
     extent = prepared.side * frame.mpp
     return Bag(x=x.astype(np.float32, copy=False), coords=coords, extent=extent, names=names, frame=frame, recipe=key)
+
+
+def _whole(turn: int, job: ExtractJob, prepared: Prepared) -> Chunk:
+    """All tiles of a slide as one chunk, with its normaliser, measured on tiles spread evenly over the slide."""
+    size_px = _size_px(prepared)
+    mpp = prepared.side * prepared.frame.mpp / size_px
+    whole = Chunk(
+        turn=turn, slide=job.slide, xy=prepared.xy, side=prepared.side, size_px=size_px, mpp=mpp, disturb=job.disturb
+    )
+    if job.stain is None:
+        return whole
+    tiles, _ = payload_of(dataclasses.replace(whole, xy=sample_of(prepared.xy)))
+    return dataclasses.replace(whole, normalise=normaliser(job.stain, tiles))
 
 
 def _rows(prepared: Prepared, job: ExtractJob) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ Only the region and the margin its encoder asks for are read. A scan that fails 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,28 @@ from phenolens.features import bagfile, volumefile
 from phenolens.features.bagfile import BagFile
 from phenolens.features.extract import encoder_identity
 from phenolens.features.volumefile import VolumeFile
+from phenolens.scans.disturb import VERSION as DISTURBED
+from phenolens.scans.disturb import Disturbance, disturb, measured_again, refuse_kind
 from phenolens.scans.geometry import Crop, cropped, to_index, to_mm
-from phenolens.scans.image import open_scan
+from phenolens.scans.image import Scan, open_scan
 from phenolens.scans.intensity import apply
 from phenolens.scans.prepare import PreparedScan, ScanJob, ScanSettings, load_prepared
+from phenolens.scans.sampling import Readable
+from phenolens.scans.sequences import modality_of
 
 VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanExtractJob:
-    """One region to extract: its scan and the key of what was prepared."""
+    """One region to extract: its scan and the key of what was prepared.
+
+    `disturb` is put on scan and region first, to see what features and predictions make of it; it makes other features.
+    """
 
     scan: ScanJob
     prepared: str
+    disturb: Disturbance | None = None
 
 
 def features_key(identity: dict[str, Any], job: ScanExtractJob) -> str:
@@ -59,11 +67,15 @@ def extract_scans(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    what: str = "features",
 ) -> Iterator[Outcome[ScanExtractJob, str]]:
-    """Extract every job and yield its key, or the error that stopped it, in the order of the jobs."""
+    """Extract every job and yield its key, or the error that stopped it, in the order of the jobs.
+
+    `what` names the work to whoever waits for it.
+    """
     identity = encoder_identity(encoder)
     work = partial(extract_one, encoder=encoder, identity=identity, settings=settings, root=root)
-    with (progress or Progress("quiet")).step(f"features ({encoder.name})", len(jobs), "scans") as step:
+    with (progress or Progress("quiet")).step(f"{what} ({encoder.name})", len(jobs), "scans") as step:
         for outcome in run_all(work, jobs, workers=workers):
             step.advance()
             yield outcome
@@ -78,7 +90,9 @@ def extract_one(
         return key
     made = encoder.create()
     prepared = load_prepared(store, job.prepared)
-    crop = read_crop(job.scan, prepared, settings, made.margin_mm)
+    with _opened(job.scan) as scan:
+        seen, prepared = _disturbed(scan, prepared, job, settings)
+        crop = _crop(seen, job.scan, prepared, settings, made.margin_mm)
     encoded = made.load("cpu")(crop)
     told = {
         "encoder": encoder.name,
@@ -100,11 +114,32 @@ def extract_one(
 
 def read_crop(job: ScanJob, prepared: PreparedScan, settings: ScanSettings, margin_mm: float) -> Crop:
     """The region with its margin, in the intensities of the study."""
+    with _opened(job) as scan:
+        return _crop(scan, job, prepared, settings, margin_mm)
+
+
+def _opened(job: ScanJob) -> Scan:
+    return open_scan(job.path, patient=job.patient, image=job.image, series=job.series)
+
+
+def _disturbed(
+    scan: Scan, prepared: PreparedScan, job: ScanExtractJob, settings: ScanSettings
+) -> tuple[Readable, PreparedScan]:
+    """The scan and what was prepared of it, as the job's disturbance leaves them."""
+    how = job.disturb
+    if how is None:
+        return scan, prepared
+    refuse_kind(how, scan.header.modality or modality_of(job.scan.sequence))
+    seen, roi = disturb(scan, prepared.roi, how, job.scan.image)
+    own, unit = settings.of(job.scan.sequence).intensity, str(scan.header.facts.get("unit", ""))
+    measured = measured_again(seen, roi, how, prepared.measured, own, unit=unit)
+    return seen, replace(prepared, roi=roi, measured=measured)
+
+
+def _crop(scan: Readable, job: ScanJob, prepared: PreparedScan, settings: ScanSettings, margin_mm: float) -> Crop:
     lo, shape = prepared.roi.box(margin_mm)
-    with open_scan(job.path, patient=job.patient, image=job.image, series=job.series) as scan:
-        x = scan.read(lo, shape)
     frame = cropped(prepared.roi.frame, lo, shape)
-    x = apply(x, frame, prepared.measured, settings.of(job.sequence).intensity)
+    x = apply(scan.read(lo, shape), frame, prepared.measured, settings.of(job.sequence).intensity)
     return Crop(x=x, inside=prepared.roi.within(lo, shape), frame=frame, sequence=job.sequence)
 
 
@@ -155,4 +190,5 @@ def _bag(x: Any, names: tuple[str, ...] | None, prepared: PreparedScan, key: str
 
 
 def _upstream(identity: dict[str, Any], job: ScanExtractJob) -> dict[str, Any]:
-    return {"artefact": "features", "version": VERSION, "encoder": identity, "prepared": job.prepared}
+    made = {"artefact": "features", "version": VERSION, "encoder": identity, "prepared": job.prepared}
+    return made if job.disturb is None else {**made, "disturb": {**asdict(job.disturb), "version": DISTURBED}}

@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phenolens.core.errors import FeatureError
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Frame
+from phenolens.core.types import Frame, TileSet
 
 FORMAT = 1
 _HDF5 = ("earliest", "v110")

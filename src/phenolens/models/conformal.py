@@ -1,7 +1,11 @@
-"""Split conformal sets: which classes cannot be left out at a stated share of errors, from the tune patients."""
+"""Split conformal sets: which classes cannot be left out at a stated share of errors, from the tune patients.
+
+What any kind of set does with its verdict on each class (names, columns of a table) is in `Sets`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +16,7 @@ import numpy.typing as npt
 from phenolens.core import conformal as promise
 from phenolens.core.conformal import ALPHAS
 from phenolens.core.predictions import SET_NONE
+from phenolens.core.types import Example
 
 Floats = npt.NDArray[np.float64]
 Truth = npt.NDArray[np.intp]
@@ -19,7 +24,54 @@ _JOINT = "|"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conformal:
+class Sets(ABC):
+    """Sets of `classes`: what is common to all kinds of them."""
+
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def looked_at(self, p: Floats, examples: Sequence[Example]) -> Floats:
+        """What the other methods call `seen`, (..., n, k), of units with probabilities p (n, k) of their model."""
+
+    @abstractmethod
+    def inside(self, seen: Floats, alpha: float) -> npt.NDArray[np.bool_]:
+        """Which classes stay in the set of each unit, (n, k)."""
+
+    @abstractmethod
+    def offered(self, alpha: float) -> bool:
+        """Whether a set can be offered."""
+
+    @abstractmethod
+    def refused(self, alpha: float) -> str:
+        """Why no set is offered, or of which classes; empty where nothing is refused."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Arrays, as they are stored."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What is needed to restore it, and for a reader what each alpha promises; JSON."""
+
+    def sets(self, seen: Floats, alpha: float) -> list[tuple[str, ...]]:
+        """The classes of each unit, in the order of the classes."""
+        inside = self.inside(seen, alpha)
+        return [tuple(c for c, there in zip(self.classes, row, strict=True) if there) for row in inside.tolist()]
+
+    def column(self, seen: Floats, alpha: float) -> list[str]:
+        """The sets as they stand in a predictions table; SET_NONE where none is offered."""
+        offered, n = self.offered(alpha), seen.shape[-2]
+        return [_JOINT.join(s) for s in self.sets(seen, alpha)] if offered else [SET_NONE] * n
+
+    @property
+    def unnamable(self) -> str:
+        """Why sets of these classes could not be written down; empty where they can."""
+        wrong = any(_JOINT in c or c == SET_NONE for c in self.classes)
+        return f"a class with {_JOINT} in its name, or named {SET_NONE}" if wrong else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conformal(Sets):
     """The set of a unit: every class c with 1 - p_c at most the threshold of c.
 
     The score of a unit is 1 - p of its true class (the least ambiguous sets of Sadinle, Lei and Wasserman, 2019), p as
@@ -31,7 +83,6 @@ class Conformal:
     A class with too few patients of its own is refused: its threshold is infinite, so that it is in every set.
     """
 
-    classes: tuple[str, ...]
     by_class: bool
     scores: Floats
     counts: tuple[int, ...]
@@ -46,11 +97,11 @@ class Conformal:
         return np.array(made if self.by_class else made * len(self.classes))
 
     def refused(self, alpha: float) -> str:
-        """Why no set is offered, or of which classes; empty where nothing is refused."""
+        """As in `Sets`: too few calibration patients, or classes whose sets could not be written down."""
         need = promise.floor(alpha)
         named = [f"{c} with {n}" for c, n in zip(self.classes, self.counts, strict=False) if n < need]
-        if not self._named_soundly:
-            return f"a class with {_JOINT} in its name, or named {SET_NONE}"
+        if self.unnamable:
+            return self.unnamable
         if not self.by_class:
             n = self.counts[0]
             return f"{n} calibration patients at alpha {alpha:g} ({need} needed)" if n < need else ""
@@ -58,20 +109,15 @@ class Conformal:
 
     def offered(self, alpha: float) -> bool:
         """Whether a set can be offered: with class by class, where one class at least has patients enough."""
-        return self._named_soundly and bool(np.isfinite(self.thresholds(alpha)).any())
+        return not self.unnamable and bool(np.isfinite(self.thresholds(alpha)).any())
 
-    @property
-    def _named_soundly(self) -> bool:
-        return not any(_JOINT in c or c == SET_NONE for c in self.classes)
+    def looked_at(self, p: Floats, examples: Sequence[Example]) -> Floats:  # noqa: ARG002
+        """The probabilities alone."""
+        return p
 
-    def sets(self, p: Floats, alpha: float) -> list[tuple[str, ...]]:
-        """The classes of each row of p (n, k), in the order of the classes."""
-        inside = 1 - p <= self.thresholds(alpha)
-        return [tuple(c for c, there in zip(self.classes, row, strict=True) if there) for row in inside.tolist()]
-
-    def column(self, p: Floats, alpha: float) -> list[str]:
-        """The sets as they stand in a predictions table; SET_NONE where none is offered."""
-        return [_JOINT.join(s) for s in self.sets(p, alpha)] if self.offered(alpha) else [SET_NONE] * len(p)
+    def inside(self, seen: Floats, alpha: float) -> npt.NDArray[np.bool_]:
+        """Those with 1 - p at most the threshold of the class."""
+        return np.asarray(1 - seen <= self.thresholds(alpha))
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         return {"guard.scores": self.scores}
@@ -112,7 +158,7 @@ def fit_conformal(
     score = 1 - p[np.arange(len(truth)), truth]
     who = np.asarray(patients, dtype=str)
     groups = [truth == i for i in range(len(classes))] if kind == "class" else [np.ones(len(truth), dtype=bool)]
-    worst = [_worst(score[rows], who[rows]) for rows in groups]
+    worst = [worst_of(score[rows], who[rows]) for rows in groups]
     return Conformal(
         classes=tuple(classes),
         by_class=kind == "class",
@@ -121,6 +167,6 @@ def fit_conformal(
     )
 
 
-def _worst(score: Floats, who: npt.NDArray[np.str_]) -> Floats:
+def worst_of(score: Floats, who: npt.NDArray[np.str_]) -> Floats:
     """The largest score of each patient, ascending."""
     return np.sort(np.array([score[who == one].max() for one in np.unique(who)], dtype=np.float64))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from phenolens.core.types import Example
 from phenolens.tasks._contract import Task
+
+if TYPE_CHECKING:
+    from phenolens.models.checkpoint import Checkpoint
+    from phenolens.models.tile_reading import Read
 
 Probabilities = npt.NDArray[np.float64]
 """Shape (n, k); every row sums to one."""
@@ -36,6 +40,21 @@ class Flags(Fitted, Protocol):
 
     def flags(self, examples: Sequence[Example]) -> list[str]:
         """One text an example: why, or an empty text. It goes into the column `flag` of the predictions."""
+        ...
+
+
+class ReadsTiles(Fitted, Protocol):
+    """A fitted model that judges every tile: it predicts one vote of them, and tells of others.
+
+    What the network says of a unit is read once (`read`); the votes are made of that (`pooled`), by name, (k,) each:
+    "mean" is what `predict` gives, and each other vote has rows of its own in the predictions, as `NAME (VOTE)`.
+    """
+
+    def read(self, example: Example) -> Read: ...
+    def pooled(self, read: Read) -> dict[str, npt.NDArray[np.float64]]: ...
+    def condensed(self, example: Example) -> tuple[Any, Example]:
+        """A predictor on bags of what was said of the tiles, and the example as such bags; it predicts and offers what
+        the model does, without reading a pixel again."""
         ...
 
 
@@ -90,4 +109,35 @@ class Model(Protocol):
 
     def restore(self, weights: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> Fitted:
         """The fitted model again, with exactly the same predictions, from what `weights()` and `config()` gave."""
+        ...
+
+
+class Resumes(Model, Protocol):
+    """A model whose fit takes hours; its class says `resumes = True`."""
+
+    resumes: ClassVar[bool]
+
+    def fit(
+        self,
+        train: Sequence[Example],
+        tune: Sequence[Example],
+        task: Task,
+        *,
+        seed: int,
+        checkpoint: Checkpoint | None = None,
+    ) -> Fitted:
+        """As in `Model`; where there is a checkpoint the state of the fit is kept there and taken up again, and the
+        fit ends in the same bytes as one that was never interrupted (on one CPU machine)."""
+        ...
+
+
+class Begins(Model, Protocol):
+    """A model that may begin with weights made elsewhere: its hash is in the key of a fit, the path is not."""
+
+    def fingerprint(self) -> str:
+        """The hash of what the fit begins with."""
+        ...
+
+    def lent(self) -> frozenset[str]:
+        """The patients whom a fitted model that it begins with has seen; none of them may be a test patient."""
         ...

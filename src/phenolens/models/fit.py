@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice, pairwise
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,25 +16,34 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save
 
-from phenolens.core.errors import LeakError, ModelError
-from phenolens.core.predictions import PREDICTION_KEYS
+from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, key_of
 from phenolens.core.types import Example, Split
 from phenolens.models.bags import Pooled, in_order
-from phenolens.models.contract import Fitted, Model, Probabilities
+from phenolens.models.checkpoint import Checkpoint
+from phenolens.models.contract import Fitted, Model
+from phenolens.models.cross import Cross, fit_cross
 from phenolens.models.guard import VERSION as GUARD_VERSION
 from phenolens.models.guard import Guard, GuardSettings, fit_guard
 from phenolens.models.inputs import checked_inputs, inputs_of
+from phenolens.models.lent import lent_patients, refuse_lent, taught
+from phenolens.models.predict import load_fit
 from phenolens.models.record import record
+from phenolens.models.refits import cross_splits, final_split
+from phenolens.models.refusals import assert_parts, refuse_empty, refuse_missing
+from phenolens.models.tile_predictions import tile_rows
+from phenolens.models.told import Told, ask, bare, flagged, prediction_rows, site_of, voting
 from phenolens.tasks._contract import Task
 
 VERSION = 1
 """Raised when this file comes to give other numbers from the same job."""
 PLACES = ("encoder_choice", "features_folder")
 """Of the context what says where things lie: two studies that differ in it alone have the same fits."""
-FINAL = "final"
-"""The scheme of a refit on all development patients."""
+
+
+Refitted = tuple[Fitted, pd.DataFrame]
+"""A fitted model and its predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,43 +74,15 @@ class FitJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What fitting on one split gives: the model, its guard, predictions of tune and test units, and who was used."""
+    """What fitting on one split gives: the model, its guard, predictions of tune and test units, and who was used;
+    of a model of tiles also one row a tile, and the patients seen by what the fit began with."""
 
     fitted: Fitted
     table: pd.DataFrame
     used: Mapping[str, tuple[Example, ...]]
     guard: Guard | None = None
-
-
-def final_split(examples: Sequence[Example], task: Task, *, seed: int, tune: float = 0.2) -> Split:
-    """All patients as train and tune (no test), by a rule that does not depend on the machine or the order.
-
-    In every stratum (the classes of a patient's units together) patients are ordered by a hash of seed and id; the
-    share `tune`, at least one of two or more, is tune. So every class keeps a patient in train. Where no stratum has
-    two (patients of several classes), tune is the first patient none of whose classes is theirs alone.
-    """
-    labels: dict[str, set[str]] = {}
-    for example in examples:
-        labels.setdefault(example.patient, set()).add(task.classes[task.truth(example)])
-    strata: dict[str, list[str]] = {}
-    for patient in sorted(labels, key=lambda p: (key_of(["final", seed, p]), p)):
-        strata.setdefault("+".join(sorted(labels[patient])), []).append(patient)
-    chosen: set[str] = set()
-    for ordered in strata.values():
-        chosen.update(ordered[: min(len(ordered) - 1, max(1, round(tune * len(ordered))))])
-    if not chosen:
-        held = Counter(c for classes in labels.values() for c in classes)
-        spare = (p for own in strata.values() for p in own if all(held[c] > 1 for c in labels[p]))
-        chosen.update(islice(spare, 1))
-    return Split(
-        scheme=FINAL,
-        repeat=0,
-        fold=0,
-        train=frozenset(labels) - chosen,
-        tune=frozenset(chosen),
-        test=frozenset(),
-        seed=seed,
-    )
+    tiles: pd.DataFrame | None = None
+    lent: frozenset[str] = frozenset()
 
 
 def run_fold(
@@ -114,52 +95,112 @@ def run_fold(
     name: str,
     unit: str | None = None,
     guard: GuardSettings | None = None,
+    checkpoint: Checkpoint | None = None,
+    refit: Callable[[Split], Refitted] | None = None,
 ) -> Fold:
     """Fit `model` on split.train, stop and choose on split.tune, then predict tune and test units, each once.
 
-    A guard is fitted after the model and before any test unit is predicted. Examples of patients who are in no part of
-    the split are left alone. The truth of test units is read for the table
-    only and is never handed to the model, whose test examples carry no targets. Raises ModelError naming the unit,
-    class or feature that makes the fit impossible.
+    A guard is fitted after the model and before any test unit is predicted; `refit` fits on the splits of its
+    cross-conformal sets, which hold no test patient, in place of a plain `run_fold`. Examples of patients who are in no
+    part of the split are left alone. The truth of test units is read for the table only and is never handed to the
+    model, whose test examples carry no targets. A model of tiles has rows for each vote of them, under `NAME (VOTE)`. A
+    model that `resumes` keeps the state of its fit in `checkpoint`. Raises ModelError naming the unit, class or feature
+    that makes the fit impossible, and LeakError where a test patient was seen by a model that this one begins with or
+    is taught by.
     """
     parts = _parts(split, examples)
-    _refuse_empty(model, name, split, parts)
+    refuse_empty(model, name, split, parts)
     every = [e for part in parts.values() for e in part]
-    _refuse_missing(model, name, every)
+    refuse_missing(model, name, every)
     task.weights(parts["train"])
     if not _condensed(parts["train"][0]):
         inputs = inputs_of(parts["train"][0])
         parts = {part: tuple(checked_inputs(held, inputs)) for part, held in parts.items()}
-    _assert_parts(split, parts)
-    fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split))
+    assert_parts(split, parts)
+    lent = lent_patients(model, parts["train"])
+    refuse_lent(lent, split, name)
+    more = {"checkpoint": checkpoint} if checkpoint is not None and getattr(model, "resumes", False) else {}
+    fitted = model.fit(parts["train"], parts["tune"], task, seed=_seed(seed, split), **more)
     unit = unit or ("patient" if all(e.unit_id == e.patient for e in every) else "image")
-    p = {"tune": _predict(fitted, parts["tune"], task, name)}
-    exact = not model.needs_tune
-    made = fit_guard(guard, parts["train"], parts["tune"], p["tune"], task, exact=exact)
-    p["test"] = _predict(fitted, parts["test"], task, name)
+    told = {"tune": ask(fitted, parts["tune"], task, name)}
+    cross = None
+    if guard is not None and guard.crosses and task.kind == "classification":
+        splits = cross_splits(split, examples, task, groups=guard.groups, tunes=model.needs_tune)
+        again = refit or partial(_again, model, task, examples, seed=seed, name=name, unit=unit)
+        cross = fit_cross(map(again, splits), task.classes)
+    guards = _guards(guard, parts, told["tune"], task, exact=not model.needs_tune, cross=cross)
+    told["test"] = ask(fitted, parts["test"], task, name)
     tables = []
-    for part, found in p.items():
-        rows = prediction_rows(part, parts[part], found, task, split, name, unit)
-        told = _flagged(rows, fitted, parts[part])
-        tables.append(told if made is None else told.assign(**made.columns(part, found, _bare(parts[part]))))
+    for part, found in told.items():
+        for vote, p in {"": found.p, **found.votes}.items():
+            called = voting(name, vote) if vote else name
+            rows = flagged(prediction_rows(part, parts[part], p, task, split, called, unit), fitted, parts[part])
+            made = guards[vote]
+            tables.append(rows if made is None else rows.assign(**made.columns(part, p, bare(parts[part]))))
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    return Fold(fitted=fitted, table=task.checked(table), used=parts, guard=made)
+    tiles = [
+        tile_rows(part, parts[part], found.reads, task, split, name) for part, found in told.items() if found.reads
+    ]
+    return Fold(
+        fitted=fitted,
+        table=task.checked(table),
+        used=parts,
+        guard=guards[""],
+        tiles=pd.concat(tiles, ignore_index=True) if tiles else None,
+        lent=lent,
+    )
+
+
+def _guards(
+    settings: GuardSettings | None,
+    parts: Mapping[str, Sequence[Example]],
+    told: Told,
+    task: Task,
+    *,
+    exact: bool,
+    cross: Cross | None,
+) -> dict[str, Guard | None]:
+    """The guard of the model, under "", and of each other vote, which shares what the training looks like.
+
+    Cross-conformal sets are those of the model itself: its refits were asked for no other vote.
+    """
+    own = fit_guard(settings, parts["train"], parts["tune"], told.p, task, exact=exact, cross=cross)
+    made = {"": own}
+    for vote, p in told.votes.items():
+        made[vote] = None
+        if settings is not None and own is not None:
+            inner = replace(settings, out_of_distribution=False)
+            other = fit_guard(inner, parts["train"], parts["tune"], p, task, exact=exact)
+            made[vote] = other and replace(other, settings=settings, outside=own.outside, why=own.why)
+    return made
+
+
+def _again(
+    model: Model, task: Task, examples: Sequence[Example], split: Split, *, seed: int, name: str, unit: str
+) -> Refitted:
+    fold = run_fold(model, task, split, examples, seed=seed, name=name, unit=unit)
+    return fold.fitted, fold.table
 
 
 def fit(job: FitJob, root: Path) -> str:
     """Fit, predict and store; returns the key of the artefacts `fits` and `predictions` under `root`.
 
-    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again.
+    The weights are renamed last, so that a fit is either whole or not there; one that is there is not done again. The
+    refits of cross-conformal sets are stored in the same way, each under a key of its own.
     """
     store = Store(root)
     model, task, split = job.model.create(), job.task.create(), job.final_or_split()
-    identity = job.model.identity()
+    identity = job.model.keyed()
     content = _content(job, identity, task, split)
     key = key_of(content)
+    checkpoint = Checkpoint(store=store, key=key)
     if store.has("fits", key, ".safetensors") and store.has("predictions", key, ".parquet"):
+        checkpoint.clear()
         return key
-    unit = cast("str | None", job.context.get("unit"))
-    fold = run_fold(model, task, split, job.examples, seed=job.seed, name=identity["name"], unit=unit, guard=job.guard)
+    unit, name = cast("str | None", job.context.get("unit")), identity["name"]
+    how: dict[str, Any] = {"seed": job.seed, "name": name, "unit": unit, "guard": job.guard}
+    refit = partial(_stored, job, root)
+    fold = run_fold(model, task, split, job.examples, **how, checkpoint=checkpoint, refit=refit)
     data = weights_bytes(fold.fitted, identity["name"], fold.guard)
     config = record(
         key=key,
@@ -172,17 +213,34 @@ def fit(job: FitJob, root: Path) -> str:
         fitted=fold.fitted,
         data=data,
         guard=fold.guard,
+        lent=fold.lent,
     )
+    if fold.tiles is not None:
+        with store.write("tile_predictions", key, ".parquet", content) as part:
+            fold.tiles.to_parquet(part, index=False)
     with store.write("predictions", key, ".parquet", content) as part:
         fold.table.to_parquet(part, index=False)
     with store.write("fits", key, ".safetensors", config) as part:
         part.write_bytes(data)
+    checkpoint.clear()
     return key
+
+
+def _stored(job: FitJob, root: Path, split: Split) -> Refitted:
+    """A refit that is stored, or taken from where it is."""
+    key = fit(replace(job, split=split, guard=None), root)
+    return load_fit(Store(root), key, base=job.model.base).fitted, fits_predictions(Store(root), key)
 
 
 def fits_predictions(store: Store, key: str) -> pd.DataFrame:
     """The rows of PREDICTION_KEYS, site, split_hash, truth and probabilities that the fit of this key gave."""
     return pd.read_parquet(store.path("predictions", key, ".parquet"))
+
+
+def fits_tiles(store: Store, key: str) -> pd.DataFrame | None:
+    """One row a tile (`tile_predictions.tile_rows`) of the fit of this key; None of a model that judges no tiles."""
+    path = store.path("tile_predictions", key, ".parquet")
+    return pd.read_parquet(path) if path.exists() else None
 
 
 def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split) -> dict[str, Any]:
@@ -197,8 +255,8 @@ def _content(job: FitJob, identity: Mapping[str, Any], task: Task, split: Split)
                 todo="give upstream a key for each example",
             )
         told = list(task.facts(example))
-        facts = [example.patient, example.unit_id, job.upstream[example.unit_id], told, _site(example)]
-        units.append(facts)
+        facts = [example.patient, example.unit_id, job.upstream[example.unit_id], told, site_of(example)]
+        units.append([*facts, *taught(example)])
     return {
         "step": "fit",
         "version": VERSION,
@@ -224,42 +282,6 @@ def _parts(split: Split, examples: Iterable[Example]) -> dict[str, tuple[Example
     return {part: tuple(e for e in ordered if e.patient in getattr(split, part)) for part in ("train", "tune", "test")}
 
 
-def _assert_parts(split: Split, parts: Mapping[str, Sequence[Example]]) -> None:
-    """The last look before anything is learnt: no patient of one part in another."""
-    for part, held in parts.items():
-        strangers = sorted({e.patient for e in held} - getattr(split, part))
-        if strangers:
-            raise LeakError(
-                f"patient {strangers[0]!r} in {part} of {split.name}",
-                expected="patients of that part only",
-                todo="this is a fault of the program: report it",
-            )
-
-
-def _refuse_empty(model: Model, name: str, split: Split, parts: Mapping[str, Sequence[Example]]) -> None:
-    wanted = ("train", "tune") if model.needs_tune else ("train",)
-    for part in wanted:
-        if not parts[part]:
-            raise ModelError(
-                f"no unit with features among the {len(getattr(split, part))} {part} patients of {split.name}",
-                expected=f"at least one for model '{name}'",
-                todo="see quarantine.csv for their images, or make the splits again",
-            )
-
-
-def _refuse_missing(model: Model, name: str, examples: Iterable[Example]) -> None:
-    if model.accepts_missing:
-        return
-    for example in examples:
-        absent = [p.name for p in example.parts if p.source is None]
-        if absent:
-            raise ModelError(
-                f"part {absent[0]!r} of unit {example.unit_id!r} absent",
-                expected=f"every part there, since model '{name}' does not accept missing ones",
-                todo="leave the part or the unit out, or choose a model that accepts missing parts",
-            )
-
-
 def _condensed(example: Example) -> bool:
     return any(isinstance(p.source, Pooled) for p in example.parts)
 
@@ -280,48 +302,3 @@ def weights_bytes(fitted: Fitted, name: str, guard: Guard | None = None) -> byte
             )
     data: bytes = save(weights)
     return data
-
-
-def _predict(fitted: Fitted, examples: Sequence[Example], task: Task, name: str) -> Probabilities:
-    """Predictions (n, len(task.columns)) of examples that carry no targets."""
-    k = len(task.columns)
-    if not examples:
-        return np.empty((0, k))
-    p = np.asarray(fitted.predict(_bare(examples)), dtype=np.float64)
-    wrong = "" if p.shape == (len(examples), k) else f"predictions of shape {p.shape}"
-    wrong = wrong or ("" if np.isfinite(p).all() else "predictions that are not finite") or task.unsound(p)
-    if wrong:
-        raise ModelError(
-            f"{wrong} from model '{name}'",
-            expected=f"shape {(len(examples), k)}: {', '.join(task.columns[:4])}{', …' if k > 4 else ''}",
-            todo="correct the model's predict",
-        )
-    return p
-
-
-def _flagged(table: pd.DataFrame, fitted: Fitted, examples: Sequence[Example]) -> pd.DataFrame:
-    """The rows with a column `flag` where the model has one: why a prediction is to be read with care, or nothing."""
-    if not hasattr(fitted, "flags"):
-        return table
-    return table.assign(flag=[str(f) for f in fitted.flags(_bare(examples))])
-
-
-def _bare(examples: Sequence[Example]) -> list[Example]:
-    """The examples without their labels."""
-    return [replace(e, targets={}) for e in examples]
-
-
-def _site(example: Example) -> str:
-    return str(example.covariates.get("site", "unknown"))
-
-
-def prediction_rows(
-    part: str, examples: Sequence[Example], p: Probabilities, task: Task, split: Split, name: str, unit: str
-) -> pd.DataFrame:
-    """The rows of the predictions table of one part: keys, site, split hash, truth and predictions (n, columns)."""
-    keys = ("main", split.scheme, task.target, name, split.repeat, split.fold, part)
-    rows = [
-        (*keys, e.patient, unit, e.unit_id, _site(e), split.hash, *task.facts(e), *row)
-        for e, row in zip(examples, p.tolist(), strict=True)
-    ]
-    return pd.DataFrame(rows, columns=[*PREDICTION_KEYS, "site", "split_hash", *task.known, *task.columns])

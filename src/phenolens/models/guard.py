@@ -15,15 +15,16 @@ import numpy.typing as npt
 
 from phenolens.core.conformal import ALPHAS
 from phenolens.core.errors import ModelError
-from phenolens.core.predictions import SET_NONE
+from phenolens.core.predictions import SET_GROUPS, SET_NONE, SET_PATIENTS
 from phenolens.core.types import Example
 from phenolens.models.calibrator import Calibrator, fit_calibrator
-from phenolens.models.conformal import Conformal, fit_conformal
-from phenolens.models.contract import Probabilities
+from phenolens.models.conformal import Conformal, Sets, fit_conformal
+from phenolens.models.contract import Model, Probabilities
+from phenolens.models.cross import Cross
 from phenolens.models.outside import Outside, fit_outside
 from phenolens.tasks._contract import Task
 
-VERSION = 1
+VERSION = 2
 """Raised when a guard comes to give other numbers from the same fold."""
 PREFIX = "guard."
 """How the names of its arrays begin, among the weights of the model."""
@@ -36,8 +37,14 @@ class GuardSettings:
     """What is fitted beside each model; the section `guard` of the study file."""
 
     calibrate: Literal["none", "intercept", "slope"] = "intercept"
-    conformal: Literal["none", "split", "class"] = "split"
+    conformal: Literal["none", "split", "class", "cross"] = "split"
     out_of_distribution: bool = True
+    groups: int = 5
+
+    @property
+    def crosses(self) -> bool:
+        """Whether the model is fitted again without each of `groups` groups of patients."""
+        return self.conformal == "cross"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +63,15 @@ class Guard:
     """The fitted parts, each None where it was not asked for or could not be fitted; `why` says why it could not.
 
     `exact` says whether the promise of the sets holds as proved: only for a model that did not look at the tune
-    patients. A model that stopped or chose on them fits them a little better than new patients, and its sets are
-    approximate.
+    patients, or for cross-conformal sets, whose refits never see the patients they score. A model that stopped or chose
+    on the tune patients fits them a little better than new patients, and its split sets are approximate.
     """
 
     settings: GuardSettings
     classes: tuple[str, ...]
     exact: bool
     calibrator: Calibrator | None = None
-    conformal: Conformal | None = None
+    conformal: Sets | None = None
     outside: Outside | None = None
     why: str = ""
 
@@ -79,7 +86,10 @@ class Guard:
         if self.calibrator is not None:
             made |= {f"q_{c}": q for c, q in zip(self.classes, self.calibrator.apply(p).T, strict=True)}
         if self.conformal is not None:
-            made |= {column: self.conformal.column(p, alpha) for column, alpha in ALPHAS.items()}
+            seen = self.conformal.looked_at(p, examples)
+            made |= {column: self.conformal.column(seen, alpha) for column, alpha in ALPHAS.items()}
+        if isinstance(self.conformal, Cross):
+            made |= self.conformal.counted(len(p))
         if self.outside is not None:
             made["ood"] = np.array([self.outside.distance(e) for e in examples])
         return made
@@ -90,6 +100,8 @@ class Guard:
             made |= {f"q_{c}": np.full(rows, np.nan) for c in self.classes}
         if asked.conformal != "none":
             made |= {column: [SET_NONE] * rows for column in ALPHAS}
+        if asked.crosses:
+            made |= {column: np.full(rows, np.nan) for column in (SET_PATIENTS, SET_GROUPS)}
         return {**made, "ood": np.full(rows, np.nan)} if asked.out_of_distribution else made
 
     def judge(self, p: npt.NDArray[np.float64], example: Example) -> Judged:
@@ -98,9 +110,10 @@ class Guard:
         calibrated = self.calibrator is not None and self.calibrator.fitted
         sets: dict[str, tuple[str, ...] | None] = {}
         if self.conformal is not None:
+            seen = self.conformal.looked_at(p[None], [example])
             for column, alpha in ALPHAS.items():
                 there = self.conformal.offered(alpha)
-                sets[column] = self.conformal.sets(p[None], alpha)[0] if there else None
+                sets[column] = self.conformal.sets(seen, alpha)[0] if there else None
         ood = None if self.outside is None else self.outside.distance(example)
         return Judged(
             q=self.calibrator.apply(p[None])[0] if calibrated and self.calibrator is not None else None,
@@ -129,6 +142,7 @@ class Guard:
     def config(self) -> dict[str, Any]:
         """What `restore` needs beside the arrays, and what a reader should know of it; JSON."""
         exact = "exact: the model did not look at the tune patients"
+        exact = "exact: no refit saw the patients it scored" if self.settings.crosses else exact
         near = "approximate: the model stopped or chose its settings on the tune patients too"
         return {
             "version": VERSION,
@@ -143,9 +157,12 @@ class Guard:
 
     @classmethod
     def restore(
-        cls, weights: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any], classes: Sequence[str]
+        cls, weights: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any], classes: Sequence[str], model: Model
     ) -> Guard:
-        """Exactly the same guard from what `weights()` and `config()` gave; raises ModelError for another version."""
+        """Exactly the same guard from what `weights()` and `config()` gave, and the model before fitting.
+
+        Raises ModelError for another version.
+        """
         if config["version"] != VERSION:
             raise ModelError(
                 f"a guard of version {config['version']}",
@@ -154,12 +171,18 @@ class Guard:
             )
         parts = {name: config[name] for name in ("calibrator", "conformal", "outside")}
         calibrator, conformal, outside = parts.values()
+        settings = GuardSettings(**config["settings"])
+        sets: Sets | None = None
+        if conformal is not None and settings.crosses:
+            sets = Cross.restore(weights, conformal, classes, model)
+        elif conformal is not None:
+            sets = Conformal.restore(weights, conformal, classes)
         return cls(
-            settings=GuardSettings(**config["settings"]),
+            settings=settings,
             classes=tuple(classes),
             exact=config["exact"],
             calibrator=None if calibrator is None else Calibrator.restore(weights, calibrator),
-            conformal=None if conformal is None else Conformal.restore(weights, conformal, classes),
+            conformal=sets,
             outside=None if outside is None else Outside.restore(weights, outside),
             why=config["why"],
         )
@@ -173,8 +196,11 @@ def fit_guard(
     task: Task,
     *,
     exact: bool,
+    cross: Cross | None = None,
 ) -> Guard | None:
     """From the training units, and the tune units with their probabilities p (n, k); `exact` as in `Guard`.
+
+    `cross` are the sets of the refits, where those are asked for.
 
     None where none is asked for, and for tasks that are not classification.
     """
@@ -182,16 +208,17 @@ def fit_guard(
         return None
     classes, truth = task.classes, np.array([task.truth(e) for e in tune], dtype=np.intp)
     patients = [e.patient for e in tune]
-    calibrator, conformal = None, None
+    calibrator: Calibrator | None = None
+    conformal: Sets | None = cross
     if settings.calibrate != "none":
         calibrator = fit_calibrator(p, truth, patients, classes, slope=settings.calibrate == "slope")
-    if settings.conformal != "none":
+    if settings.conformal == "split" or settings.conformal == "class":
         conformal = fit_conformal(p, truth, patients, classes, kind=settings.conformal)
     found = fit_outside(train, tune) if settings.out_of_distribution else None
     return Guard(
         settings=settings,
         classes=classes,
-        exact=exact,
+        exact=exact or settings.crosses,
         calibrator=calibrator,
         conformal=conformal,
         outside=found if isinstance(found, Outside) else None,

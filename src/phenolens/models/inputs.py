@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Part, Volume
+from phenolens.core.types import Example, Part, TileSet, Volume
 from phenolens.models.bags import Checked, Features, Pooled
 from phenolens.models.tilesets import CheckedTiles, Tiles
 from phenolens.models.volumes import Grid

@@ -1,66 +1,65 @@
-"""What a unit looks like on the whole: one vector a part, of bags the mean instance, of volumes and tiles their px."""
+"""What a unit looks like: a few vectors a part, of bags instances, of tiles and volumes what their px are like."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Part, Volume
+from phenolens.core.types import Example, Part, TileSet, Volume
 
 Floats = npt.NDArray[np.float64]
 
+Rows = npt.NDArray[np.float64]
+
+INSTANCES = 32
+"""Instances of a part that are looked at, evenly spaced over the image."""
 PERCENTILES = (5, 25, 50, 75, 95)
-TILES = 64
-"""Most tiles of a slide that are looked at, evenly over the slide."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One unit: the sum (d,) and the number of the instances of each part that is there; a volume counts as one."""
+    """One unit: of each part that is there some instances, (m, d), at most INSTANCES; a volume counts as one."""
 
     patient: str
     unit_id: str
     site: str
-    sums: Mapping[str, tuple[Floats, int]]
+    rows: Mapping[str, Rows]
 
-    def of(self, part: str | None) -> Floats | None:
-        """The mean vector of a part, or None when it is absent; of all parts together where `part` is None."""
-        if part is None:
-            return self.whole()
-        held = self.sums.get(part)
-        return None if held is None else held[0] / held[1]
-
-    def whole(self) -> Floats:
-        """The mean over all instances of all parts."""
-        total: Floats = np.sum([s for s, _ in self.sums.values()], axis=0)
-        return total / sum(n for _, n in self.sums.values())
+    def of(self, part: str | None) -> Rows | None:
+        """The instances of a part, or None when it is absent; of all parts together where `part` is None."""
+        return np.concatenate([self.rows[name] for name in sorted(self.rows)]) if part is None else self.rows.get(part)
 
 
 def look(example: Example) -> Look:
     """Read each part that is there once; raises ModelError for a unit without any instance."""
-    sums: dict[str, tuple[Floats, int]] = {}
+    rows: dict[str, Rows] = {}
     for part in example.parts:
-        if (held := _sum(part)) is not None:
-            sums[part.name] = held
-    if not sums:
+        if (held := _rows(part)) is not None:
+            rows[part.name] = held
+    if not rows:
         example.instances()  # refuses, and says of whom
     site = str(example.covariates.get("site", "unknown"))
-    return Look(patient=example.patient, unit_id=example.unit_id, site=site, sums=sums)
+    return Look(patient=example.patient, unit_id=example.unit_id, site=site, rows=rows)
 
 
-def _sum(part: Part) -> tuple[Floats, int] | None:
+def _rows(part: Part) -> Rows | None:
     held = None if part.source is None else part.source.load()
     if held is None:
         return None
     if isinstance(held, Volume):
-        return intensities(held), 1
+        return intensities(held)[None]
     if isinstance(held, TileSet):
         return colours(held)
-    return (held.x.sum(0, dtype=np.float64), len(held.x)) if len(held.x) else None
+    return evenly(held.x, INSTANCES).astype(np.float64) if len(held.x) else None
+
+
+def evenly(rows: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
+    """At most so many of the rows (n, d), evenly spaced from the first to the last."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).round().astype(np.intp)]
 
 
 def intensities(volume: Volume) -> Floats:
@@ -75,11 +74,11 @@ def intensities(volume: Volume) -> Floats:
     return np.concatenate([*told, size])
 
 
-def colours(tiles: TileSet) -> tuple[Floats, int]:
-    """The sum over up to TILES tiles of what `_statistics` says of each colour, (21,), and how many tiles they were."""
-    rows = np.unique(np.linspace(0, len(tiles) - 1, min(len(tiles), TILES)).round().astype(int))
-    told = [np.concatenate([_statistics(c) for c in tile.reshape(-1, 3).T]) for tile in tiles.pixels(rows.tolist())]
-    return np.sum(told, axis=0), len(rows)
+def colours(tiles: TileSet) -> Rows:
+    """What `_statistics` says of each colour of up to INSTANCES tiles, evenly over the slide, (n, 21)."""
+    rows = evenly(np.arange(len(tiles)), INSTANCES).tolist()
+    told = [np.concatenate([_statistics(c) for c in tile.reshape(-1, 3).T]) for tile in tiles.pixels(rows)]
+    return np.array(told).reshape(-1, 3 * (2 + len(PERCENTILES)))
 
 
 def _statistics(values: Floats) -> Floats:

@@ -33,27 +33,28 @@ def record(
     fitted: Fitted,
     data: bytes,
     guard: Guard | None = None,
+    lent: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The config of a fitted model, JSON, without a path or a time.
 
-    `training_patients` are all whose images or labels the model saw, those of the tune part included; the file stays
-    with the study. `context` is what the caller said of the features.
+    `training_patients` are all whose images or labels the model saw, those of the tune part included, and `lent`, whom
+    the model it began with saw; the file stays with the study. `context` is what the caller said of the features.
     """
-    made, identity = task.create(), model.identity()
+    made, identity = task.create(), model.keyed()
     sets = {part: sorted({e.patient for e in fold_used[part]}) for part in ("train", "tune")}
     seen = sorted({*sets["train"], *sets["tune"]})
     inputs = inputs_of(fold_used["train"][0])
     content = {
         "format": FORMAT,
         "key": key,
-        "model": {**identity, "choice": {"name": model.name, "parameters": dict(model.params)}},
+        "model": {**identity, "choice": {"name": model.name, "parameters": _kept(model, identity)}},
         "fitted": fitted.config(),
         "task": task.identity(),
         "classes": list(made.classes),
         "target": made.target,
         "features": as_config(inputs),
         "context": dict(context),
-        "training_patients": seen,
+        "training_patients": sorted({*seen, *lent}),
         "tune_patients": sets["tune"],
         "training": {
             "count": len(seen),
@@ -77,6 +78,11 @@ def record(
     }
     plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
     return plain
+
+
+def _kept(model: Choice, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters given that change numbers; where a file lies is no part of a model."""
+    return {name: value for name, value in model.params.items() if name in identity["parameters"]}
 
 
 def _counts(task: Any, examples: Sequence[Example]) -> dict[str, int]:

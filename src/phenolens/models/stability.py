@@ -57,7 +57,8 @@ def icc(readings: Matrix) -> Agreement:
 
 
 def stable(schema: Schema, train: Sequence[Example], least: float) -> tuple[Schema, dict[str, Any]]:
-    """The schema with the columns whose ICC's lower limit is at least `least`, and what that rests on.
+    """The schema with the columns whose ICC's lower limit is at least `least`, and what that rests on: counts, and
+    `low`, the lower limit of every column (None where a column never varies).
 
     Reads the repeated readings that training examples carry, and those of people outside the cohort whole; readings of
     any other patient are out of its reach. Raises ModelError where there are none, or where no column is kept.
@@ -69,7 +70,8 @@ def stable(schema: Schema, train: Sequence[Example], least: float) -> tuple[Sche
         raise ModelError(
             f"stable: {least:g} without repeated readings of any of {len(train)} training units",
             expected="readings of the same units, twice or more often",
-            todo="name them in the study file, features: {table: …, repeated: readings.csv}, or leave stable out",
+            todo="name them in the study file, features: {table: …, repeated: readings.csv}, or of scans {encoder: "
+            "radiomics, perturb: [contour, rotation, noise]}; or leave stable out",
         )
     x = np.stack([_rows(schema, e, readings) for e, readings in [*own, *others]])
     low = _limits(schema, x)
@@ -87,6 +89,7 @@ def stable(schema: Schema, train: Sequence[Example], least: float) -> tuple[Sche
         "training_units": len(own),
         "units_elsewhere": len(others),
         "readings": x.shape[1],
+        "low": [round(v, 4) if np.isfinite(v) else None for v in low.tolist()],
     }
     return replace(schema, kept=kept), told
 

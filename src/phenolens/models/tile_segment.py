@@ -14,8 +14,7 @@ import torch
 from monai.losses import DiceCELoss
 
 from phenolens.core.errors import ModelError
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, FloatArray, Rgb
+from phenolens.core.types import Example, FloatArray, Rgb, TileSet
 from phenolens.models.bags import in_order
 from phenolens.models.determinism import fixed_torch
 from phenolens.models.feature_maps import Backbone

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phenolens.core.errors import ModelError
-from phenolens.core.tileset import TileSet
-from phenolens.core.types import Example, Part
+from phenolens.core.types import Example, Part, TileSet
 
 EXTENT_TOLERANCE = 0.02
 """Tiles are cut on whole pixels of a level, so that their side in um may differ a little between scanners."""

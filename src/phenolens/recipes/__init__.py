@@ -10,6 +10,8 @@ from phenolens.core.errors import StudyError, nearest
 from phenolens.core.store import write_text
 
 _HERE = Path(__file__).parent
+_FULL = "full"
+"""The folder beside a recipe's files with those that differ where it has several experiments."""
 
 
 def recipes() -> dict[str, dict[str, Any]]:
@@ -31,12 +33,20 @@ def folder_of(recipe: str) -> Path:
     return _HERE / recipe
 
 
-def write_template(recipe: str, folder: Path) -> list[Path]:
-    """Write the files of a recipe and the schema of study.yaml into a new folder; existing files are never touched."""
+def write_template(recipe: str, folder: Path, *, full: bool = False) -> list[Path]:
+    """Write the files of a recipe and the schema of study.yaml into a new folder; existing files are never touched.
+
+    `full` takes the recipe with all its experiments; raises StudyError where a recipe has none.
+    """
     from phenolens.study import FILE, SCHEMA, schema
 
     source = folder_of(recipe)
-    files = sorted(p for p in source.iterdir() if p.is_file() and p.suffix in (".yaml", ".csv", ".md"))
+    if full and not (source / _FULL).is_dir():
+        have = [name for name in recipes() if (_HERE / name / _FULL).is_dir()]
+        raise StudyError(f"--full with {recipe}", expected=f"one of {', '.join(have)}", todo="leave --full out")
+    places = (source, source / _FULL) if full else (source,)
+    named = {p.name: p for place in places for p in place.iterdir() if p.suffix in (".yaml", ".csv", ".md")}
+    files = [named[name] for name in sorted(named)]
     there = [p.name for p in files if (folder / p.name).exists()]
     if there:
         raise StudyError(

@@ -6,12 +6,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from phenolens.core.predictions import STRATA
 from phenolens.report import figures_audit, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, model_name
 
 _LISTED = 60
+_LABELLED: Mapping[str, str] = {"outcome": "label", "how": "", "score": "AUC", "who": "Classes"}
+_FOLLOWED: Mapping[str, str] = {
+    "outcome": "follow-up",
+    "how": ", time and event together,",
+    "score": "Uno's C",
+    "who": "Events",
+}
+"""What the page calls the outcome, how it is shuffled, and what is measured of it."""
 _NAMES: Mapping[str, str] = {
     "acquisition-shortcut": "how the images were made",
     "missingness-shortcut": "which sequences are missing",
@@ -22,22 +31,27 @@ _NAMES: Mapping[str, str] = {
 
 def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
     """Findings, tests in words, and two figures with their readings; `tests` is empty where there was no audit."""
-    tests = list(record.tests)
+    tests, said = list(record.tests), _said(record)
     titles = [_title(test) for test in tests]
     drawable = [(test, title) for test, title in zip(tests, titles, strict=True) if _drawable(test)]
     picture = ""
     if drawable:
         picture = album.figure(figures_audit.null([t for t, _ in drawable], [title for _, title in drawable]))
     return {
+        "words": said,
         "tests": [_test(test, names) for test in tests],
         "figure": picture,
-        "reading": _chance([test for test, _ in drawable]),
+        "reading": _chance([test for test, _ in drawable], said["outcome"]),
         "findings": _findings(record, names),
         "shortcuts": [_shortcut(row, record.audit, names) for row in record.audit.get("tests", [])],
         "draws": int(record.audit.get("draws", 0)),
         "level": words.number(record.audit.get("level"), 3),
         "sites": _sites(record, names, album),
     }
+
+
+def _said(record: Record) -> Mapping[str, str]:
+    return _LABELLED if record.survival is None else _FOLLOWED
 
 
 def _title(test: Mapping[str, Any]) -> str:
@@ -50,15 +64,15 @@ def _drawable(test: Mapping[str, Any]) -> bool:
     return all(isinstance(v, int | float) and math.isfinite(v) for v in (test["observed"], *test["null"]["drawn"]))
 
 
-def _chance(tests: list[Mapping[str, Any]]) -> str:
+def _chance(tests: list[Mapping[str, Any]], outcome: str) -> str:
     """How to read the histograms, with what they show here."""
     if not tests:
         return ""
     beyond = [_title(t) for t in tests if t["p"] < 0.05]
     within = any(str(t.get("strata", "")).startswith("within site") for t in tests)
-    said = "Grey: what the same procedure scores when labels mean nothing"
+    said = f"Grey: what the same procedure scores when {outcome}s mean nothing"
     said += " within a site (what the site alone gives stays in it)" if within else ""
-    said += ". Blue: what it scored with the real labels. "
+    said += f". Blue: what it scored with the real {outcome}s. "
     if len(beyond) == len(tests):
         return said + "The blue line lies beyond what shuffling gives: chance is an unlikely explanation."
     if not beyond:
@@ -94,7 +108,7 @@ def _test(test: Mapping[str, Any], names: Names) -> dict[str, Any]:
 def verdict(test: Mapping[str, Any]) -> str:
     """The test and the null run in a sentence."""
     if test.get("null_run", {}).get("flagged"):
-        return "The procedure finds signal in shuffled labels: its results cannot be trusted until that is explained."
+        return "The procedure finds signal in shuffled outcomes: its results cannot be trusted until that is explained."
     if test["p"] is None:
         return "No p is given: see the reason below."
     if test["p"] < 0.05:
@@ -139,23 +153,26 @@ def _sites(record: Record, names: Names, album: Album) -> dict[str, Any]:
     sites = record.audit.get("sites") or {}
     if not sites.get("shares"):
         return {}
-    shares = [
-        (names.site(str(s["site"])), int(s["n"]), [s["shares"][c] for c in record.classes]) for s in sites["shares"]
-    ]
+    classes, said = STRATA if record.survival is not None else record.classes, _said(record)
+    shares = [(names.site(str(s["site"])), int(s["n"]), [s["shares"][c] for c in classes]) for s in sites["shares"]]
     read, readable = [], sites["readable"]
     if "auc" in readable:
-        read.append(("site, from the features", float(readable["auc"]), "site"))
+        read.append(("site, from the features (AUC)", float(readable["auc"]), "site"))
     if sites["site_only"] is not None:
-        read.append(("label, from the site alone", float(sites["site_only"]), "site"))
+        read.append((f"{said['outcome']}, from the site alone", float(sites["site_only"]), "site"))
     for model, value in sites["within_site_auc"].items():
         if value is not None:
-            read.append((f"label within sites: {model_name(model)}", float(value), "model"))
-    picture = album.figure(figures_audit.sites(shares, record.classes, read)) if read else ""
-    return {"figure": picture, "reading": _site_reading(record, sites), "facts": _site_facts(sites, names)}
+            read.append((f"{said['outcome']} within sites: {model_name(model)}", float(value), "model"))
+    picture = album.figure(figures_audit.sites(shares, classes, read, score=said["score"])) if read else ""
+    return {
+        "figure": picture,
+        "reading": _site_reading(record, sites),
+        "facts": _site_facts(sites, names, said["outcome"]),
+    }
 
 
 def _site_reading(record: Record, sites: Mapping[str, Any]) -> str:
-    found = {f["rule"] for f in record.audit.get("findings", [])}
+    found, what = {f["rule"] for f in record.audit.get("findings", [])}, _said(record)["outcome"]
     within = {model_name(m): v for m, v in sites["within_site_auc"].items() if v is not None}
     best = max(within, key=lambda m: within[m], default="")
     told = f" Among patients of one site the best model, {best}, scores {words.number(within[best])}." if best else ""
@@ -166,16 +183,17 @@ def _site_reading(record: Record, sites: Mapping[str, Any]) -> str:
             f"knowing the hospital and nothing of the tumour.{told} Believe what holds within sites."
         )
     if "p" in sites["readable"] and sites["readable"]["p"] < 0.05:
-        return f"The features tell the sites apart, but the label does not follow the site here beyond chance.{told}"
+        return f"The features tell the sites apart, but the {what} does not follow the site here beyond chance.{told}"
     return f"No sign that the models could have used the hospital in place of the tumour.{told}"
 
 
-def _site_facts(sites: Mapping[str, Any], names: Names) -> list[str]:
+def _site_facts(sites: Mapping[str, Any], names: Names, outcome: str) -> list[str]:
     """The figures behind the panel, one sentence each."""
     said, readable, robust = [], sites["readable"], sites["robustness"]
     if sites["label_p"] is not None:
         said.append(
-            f"Label and site are independent: p = {words.p_value(sites['label_p'])} (labels moved between sites)."
+            f"{outcome.capitalize()} and site are independent: p = {words.p_value(sites['label_p'])} ({outcome}s moved "
+            "between sites)."
         )
     if "auc" in readable:
         said.append(

@@ -6,12 +6,13 @@ import pandas as pd
 
 from phenolens.core.errors import SplitError
 from phenolens.core.registry import MODELS
-from phenolens.evaluate.compare import compare
+from phenolens.evaluate.compare import compare, compare_survival
 from phenolens.report import words
 from phenolens.report.record import Record
 from phenolens.report.tables import headline
 
 _ALPHA = 0.05
+RISKS = "uno_c"
 
 
 def size_alone(record: Record) -> list[tuple[str, str]]:
@@ -21,10 +22,9 @@ def size_alone(record: Record) -> list[tuple[str, str]]:
     others = [m for m in record.models if m not in size]
     if not size or not others:
         return []
-    metric = headline(record)
-    try:
-        pairs = compare(record.of_scheme(record.main), metric)
-    except SplitError:  # said where the models are compared
+    metric = headline(record) if record.survival is None else RISKS
+    pairs = paired(record, metric)
+    if pairs is None:
         return []
     means = _means(record, metric)
     said = []
@@ -39,6 +39,19 @@ def size_alone(record: Record) -> list[tuple[str, str]]:
         )
         said.append(("warning", text))
     return said
+
+
+def paired(record: Record, metric: str) -> pd.DataFrame | None:
+    """Every pair of models in the main scheme; None where they cannot be compared, as is said where they are shown.
+
+    Of a survival always in Uno's C.
+    """
+    try:
+        if record.survival is not None:
+            return compare_survival(record.of_survival(record.main), RISKS)
+        return compare(record.of_scheme(record.main), metric)
+    except SplitError:
+        return None
 
 
 def _means(record: Record, metric: str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from phenolens.report import (
     calibration,
     card,
     card_files,
+    caveats,
     cohort,
     evidence,
     masks,
@@ -77,7 +78,7 @@ def render(record: Record, names: naming.Names, evidence_record: Mapping[str, An
 
 def content(record: Record, names: naming.Names) -> dict[str, Any]:
     """Everything the template shows."""
-    album = Album(record.folder, names.all())
+    album = Album(record.folder, names.all(), home=record.home)
     study = record.manifest["study"]
     return {
         "title": str(study.get("study", "study")),
@@ -88,7 +89,7 @@ def content(record: Record, names: naming.Names) -> dict[str, Any]:
         "external": record.main == EXTERNAL,
         "n": story.counts(record),
         "answer": story.answer(record, names),
-        "caveats": story.caveats(record, names),
+        "caveats": caveats.caveats(record, names),
         "overview": views.overview(record, album),
         "headline": words.metric(tables.headline(record)),
         "flow": cohort.flow(record, names),
@@ -119,7 +120,7 @@ def content(record: Record, names: naming.Names) -> dict[str, Any]:
         "settings": settings.groups(record, names),
         "splits": cohort.shown_split(record),
         "run_notes": [words.sentence(names.text(str(t))) for t in record.manifest.get("notes", [])],
-        "limits": story.limits_(record, names),
+        "limits": caveats.limits_(record, names),
     }
 
 

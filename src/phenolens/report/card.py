@@ -143,6 +143,7 @@ def _list_as_json(one: Filled) -> dict[str, Any]:
         "name": one.checklist.name,
         "title": one.checklist.title,
         "citation": one.checklist.citation,
+        "checked": one.checklist.checked,
         "counts": one.counts,
         **score,
         "left_out": [{"items": list(ids), "reason": why} for why, ids in one.left_out.items()],

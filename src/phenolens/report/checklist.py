@@ -32,11 +32,15 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Checklist:
-    """A published checklist with its citation; `only` names the condition under which it applies at all."""
+    """A published checklist with its citation; `only` names the condition under which it applies at all.
+
+    `checked` says against which copy of the publication the items were compared, or that they were not.
+    """
 
     name: str
     title: str
     citation: str
+    checked: str
     items: Sequence[Item]
     only: str = ""
 
@@ -49,7 +53,7 @@ def checklists() -> list[Checklist]:
 
 def _made(name: str, content: Mapping[str, Any]) -> Checklist:
     items = [Item(section=part["name"], **item) for part in content["section"] for item in part["items"]]
-    more = {k: content[k] for k in ("title", "citation")}
+    more = {k: content[k] for k in ("title", "citation", "checked")}
     return Checklist(name=name, items=items, only=content.get("only", ""), **more)
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from phenolens.core.errors import SplitError
 from phenolens.core.registry import MODELS
-from phenolens.evaluate.compare import compare
 from phenolens.evaluate.curves import confusion
-from phenolens.report import story, words
+from phenolens.report import caveats, words
+from phenolens.report.baselines import paired
 from phenolens.report.fact import (
     ESTIMATES,
     PREDICTIONS,
@@ -197,12 +196,10 @@ def explanations(record: Record) -> Fact | None:
 def pairs(record: Record) -> pd.DataFrame:
     """Every pair of models in the main scheme; empty where they cannot be compared."""
     metric = headline(record, _main(record))
-    if not _classifies(record) or len(models(record)) < 2 or not metric:
+    if not (_classifies(record) or record.survival is not None) or len(models(record)) < 2 or not metric:
         return pd.DataFrame()
-    try:
-        return compare(record.of_scheme(record.main), metric)
-    except SplitError:  # said where the report compares the models
-        return pd.DataFrame()
+    found = paired(record, metric)
+    return pd.DataFrame() if found is None else found
 
 
 def _against(compared: pd.DataFrame, chosen: list[str]) -> Fact | None:
@@ -257,7 +254,7 @@ def limits(record: Record, names: Names) -> Fact | None:
     """What the numbers cannot say."""
     if not _classifies(record):
         return None
-    told = f"What the numbers cannot say: {joined(story.limits_(record, names)['cannot'])}"
+    told = f"What the numbers cannot say: {joined(caveats.limits_(record, names)['cannot'])}"
     return Fact(text=told, where="report, What the numbers can and cannot say")
 
 

@@ -39,14 +39,15 @@ def null(tests: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bytes:
 
 def _histogram(axes: Axes, test: Mapping[str, Any], around: tuple[float, float], *, first: bool) -> None:
     drawn = test["null"]["drawn"]
-    counts, _, _ = axes.hist(drawn, bins=np.linspace(*around, _BINS + 1).tolist(), color=_BAR, label="shuffled labels"
+    what = "follow-ups" if "Uno" in str(test.get("statistic", "")) else "labels"
+    counts, _, _ = axes.hist(drawn, bins=np.linspace(*around, _BINS + 1).tolist(), color=_BAR, label=f"shuffled {what}"
                              if first else None)  # fmt: skip
     top = 1.18 * float(np.max(np.asarray(counts)))
-    axes.axvline(test["observed"], color=BLUE, lw=2, label="real labels" if first else None)
+    axes.axvline(test["observed"], color=BLUE, lw=2, label=f"real {what}" if first else None)
     run = test.get("null_run", {})
     if run.get("drawn"):
         axes.plot(run["drawn"], [-0.05 * top] * len(run["drawn"]), "|", color=SOFT, ms=7,
-                  label="null run (labels moved between all patients)" if first else None)  # fmt: skip
+                  label=f"null run ({what} moved between all patients)" if first else None)  # fmt: skip
         axes.axvline(0.5 + run["threshold"], color=ORANGE, lw=1, ls="--",
                      label="limit of the null run's mean" if first else None)  # fmt: skip
     axes.set(ylim=(-0.1 * top, top), xlim=around, ylabel="shufflings")
@@ -63,8 +64,9 @@ def sites(
     classes: Sequence[str],
     read: Sequence[tuple[str, float, str]],
     floor: float = 0.5,
+    score: str = "AUC",
 ) -> bytes:
-    """Left the share of each class in each site (name, n, shares); right AUCs as (name, value, kind), kind "site" for
+    """Left the share of each class in each site (name, n, shares); right scores as (name, value, kind), kind "site" for
     what the site tells and "model" for what a model tells, beside guessing.
     """
     height = 1.5 + 0.3 * max(len(shares), len(read), 3)
@@ -82,7 +84,7 @@ def sites(
         right.axvline(floor, color=SOFT, lw=1, ls="--", zorder=0)
         right.set_yticks(places, [shorten(name, 40) for name, _, _ in read])
         right.set(xlim=(min(0.38, *(v - 0.12 for _, v, _ in read)), 1.1), ylim=(-0.6, len(read) - 0.4),
-                  xlabel="AUC (dashed: guessing)")  # fmt: skip
+                  xlabel=f"{score} (dashed: guessing)")  # fmt: skip
         right.set_xticks([0.4, 0.6, 0.8, 1.0])
         right.tick_params(axis="y", length=0)
         right.grid(axis="x", color=GRID, lw=0.8)

@@ -48,7 +48,7 @@ def forest(lines: Sequence[Line], *, everyone: float | None, label: str, head: t
         axes = _frame(figure, lines, (label, head), 0.5, _lowest(lines))
         if everyone is not None:
             axes.axvline(everyone, color=SOFT, lw=1, ls=":", zorder=0)
-            _above(axes, everyone, "all patients", SOFT)
+            _above(axes, everyone, "all patients", SOFT, up=9 if abs(everyone - 0.5) < 0.2 else 0)
         for y, line in zip(range(len(lines))[::-1], lines, strict=True):
             _draw(axes, y, line)
 
@@ -122,8 +122,8 @@ def _frame(
     return axes
 
 
-def _above(axes: Axes, x: float, text: str, colour: str) -> None:
-    axes.annotate(text, (x, 1), xycoords=("data", "axes fraction"), xytext=(2, 0), textcoords="offset points",
+def _above(axes: Axes, x: float, text: str, colour: str, up: int = 0) -> None:
+    axes.annotate(text, (x, 1), xycoords=("data", "axes fraction"), xytext=(2, up), textcoords="offset points",
                   color=colour, fontsize=7, va="bottom")  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from phenolens.report.figures import BLUE, GRID, ORANGE, SOFT, _svg, shorten
+from phenolens.report.figures import BLUE, GRID, INK, ORANGE, SOFT, _svg, shorten
 
 _ACROSS = 3
 
@@ -40,7 +40,7 @@ def risk_coverage(curves: pd.DataFrame, models: Sequence[str]) -> bytes:
 
 def coverage(found: pd.DataFrame) -> bytes:
     """Coverage of sets with its interval over what was promised, one line a model and alpha (columns name, promised,
-    coverage, low, high, expected_low, expected_high)."""
+    coverage, low, high, expected_low, expected_high, guaranteed)."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -50,13 +50,17 @@ def coverage(found: pd.DataFrame) -> bytes:
             if pd.notna(row["expected_low"]):
                 axes.plot([100 * row["expected_low"], 100 * row["expected_high"]], [y, y], color="#d3dae0", lw=11,
                           solid_capstyle="butt", label="promised to 95 of 100 models" if first else None)  # fmt: skip
+            if pd.notna(row["guaranteed"]):
+                axes.plot([100 * row["guaranteed"]] * 2, [y - 0.3, y + 0.3], color=INK, lw=2.2,
+                          label="guaranteed" if first else None)  # fmt: skip
             axes.plot([100 * row["promised"]] * 2, [y - 0.3, y + 0.3], color=ORANGE, lw=1.4, ls="--",
                       label="aimed at" if first else None)  # fmt: skip
             axes.plot([100 * row["low"], 100 * row["high"]], [y, y], color=BLUE, lw=2, solid_capstyle="butt")
             axes.plot([100 * row["coverage"]], [y], "o", color=BLUE, ms=6, label="found" if first else None)
         axes.set_yticks(range(len(rows))[::-1], [shorten(r["name"], 44) for r in rows])
         axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel="patients whose true class is in the set (of 100)")
-        axes.set_xlim(max(0, min(100 * r["low"] for r in rows) - 5), 101)
+        lowest = min(100 * v for r in rows for v in (r["low"], r["guaranteed"]) if pd.notna(v))
+        axes.set_xlim(max(0, lowest - 5), 101)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color=GRID, lw=0.8)

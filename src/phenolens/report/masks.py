@@ -25,7 +25,7 @@ _SIDES = (("true", "drawn"), ("pred", "found"))
 
 def content(record: Record, names: Names) -> dict[str, Any]:
     """Everything the template shows."""
-    album = Album(record.folder, names.all())
+    album = Album(record.folder, names.all(), home=record.home)
     study, found = record.manifest["study"], record.more["segmentation"]
     main, told = _main(record, found), words_of(record.manifest)
     schemes = [s for s in dict.fromkeys([study["validation"]["scheme"], *found["scheme"]]) if s in set(found["scheme"])]

@@ -22,8 +22,10 @@ class Album:
     is written as a percent escape, which data URIs allow.
     """
 
-    def __init__(self, folder: Path, secrets: Sequence[str] = (), budget: int | None = None) -> None:
-        self._folder = folder.resolve()
+    def __init__(
+        self, folder: Path, secrets: Sequence[str] = (), budget: int | None = None, *, home: Path | None = None
+    ) -> None:
+        self._folder, self._home = folder.resolve(), (home or folder).resolve()
         self._secrets = [s for s in secrets if s.isascii() and s.isalnum() and len(s) >= 3]
         self._left = BUDGET if budget is None else budget
         self.refused = 0
@@ -31,12 +33,12 @@ class Album:
     def picture(self, relative: str, most_px: int, *, strip: bool = False) -> str:
         """A JPEG data URI of at most `most_px` a side; empty where there is no such picture or no room is left.
 
-        Only .jpg and .png files inside the study folder are opened: no slide, no label, no macro image. `strip` cuts
-        off the legend of a contour picture.
+        Only .jpg and .png files inside the study (of an experiment: the study it is part of) are opened: no slide, no
+        label, no macro image. `strip` cuts off the legend of a contour picture.
         """
         path = (self._folder / relative).resolve()
         known = path.suffix.lower() in (".jpg", ".jpeg", ".png")
-        if not relative or not known or not path.is_relative_to(self._folder) or not path.is_file():
+        if not relative or not known or not path.is_relative_to(self._home) or not path.is_file():
             return ""
         if self._left <= 0:
             self.refused += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ class Record:
     findings: Sequence[Mapping[str, Any]]
     maps: Sequence[Mapping[str, Any]]
     more: Mapping[str, Any]
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds all of the study: of an experiment that of the study it is part of."""
+        return self.folder / str(self.manifest["study"].get("part_of") or "")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -124,6 +129,12 @@ class Record:
         """The predictions of one scheme."""
         table = self.predictions.table
         return Predictions(table=table[table["scheme"] == scheme], classes=self.classes)
+
+    def of_survival(self, scheme: str) -> SurvivalPredictions:
+        """The risks and curves of one scheme, in a study of survival."""
+        held = self.survival
+        assert held is not None, "a study of survival"
+        return replace(held, table=held.table[held.table["scheme"] == scheme])
 
     def test_rows(self, scheme: str) -> pd.DataFrame:
         """The test predictions of one scheme."""

@@ -1,4 +1,4 @@
-"""Robustness for a reader: what each fault of a slide, dose by dose, does to the predictions."""
+"""Robustness for a reader: what each fault of a slide or a scan, dose by dose, does to the predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from phenolens.report import figures_robustness, words
+from phenolens.report import figures_robustness, stable, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record
@@ -17,6 +17,11 @@ _TITLES = {
     "jpeg": "JPEG compression",
     "pen": "Pen marks",
     "fold": "Tissue folds",
+    "noise": "More noise",
+    "bias": "Bias field",
+    "spacing": "Coarser voxels",
+    "contour": "Outline moved",
+    "rotation": "Turned",
 }
 _HARM = 0.05
 """A fall of the mean probability of the true class from which the words call it one, where its interval excludes 0."""
@@ -25,10 +30,11 @@ _STEADY = 0.9
 
 
 def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
-    """The curves, a line of reading each fault and a table of the worst doses; empty where it was not tested."""
-    made = record.more.get("robustness")
+    """The curves, a line of reading each fault and a table of the worst doses, and stable features; empty where neither
+    was asked for."""
+    held, made = stable.view(record), record.more.get("robustness")
     if not made:
-        return {}
+        return {"stable": held} if held else {}
     rows = pd.DataFrame(made["rows"])
     there = set(map(str, rows["fault"])) - {"none"}
     faults = [*(f for f in _TITLES if f in there), *sorted(there - set(_TITLES))]
@@ -36,9 +42,11 @@ def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
     shown = rows[rows["measure"] == "true_class"]
     titles = [_TITLES.get(f, f) for f in faults]
     return {
+        "stable": held,
         "figure": album.figure(figures_robustness.dose_response(shown, faults, titles, models)),
         "patients": words.count(int(made["patients"]), "test patient"),
-        "tiles": f"{int(made['tiles']):,}",
+        "of_scans": "scans" in made,
+        "read": words.count(int(made["scans"]), "scan") if "scans" in made else words.count(int(made["tiles"]), "tile"),
         "faults": [_fault(rows[rows["fault"] == f], _TITLES.get(f, f), models, names) for f in faults],
         "clean": [_clean(rows[(rows["fault"] == "none") & (rows["model"] == m)], m) for m in models],
         "notes": [words.sentence(n) for n in _notes(rows)],

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT
-from phenolens.evaluate.subgroup import METHOD, NOTE
+from phenolens.evaluate.levels import METHOD, NOTE
 from phenolens.report import figures_subgroups, words
 from phenolens.report.figures_subgroups import Line, Sum
 from phenolens.report.names import Names
@@ -19,6 +19,7 @@ from phenolens.report.tables import OVER_SITES, headline, no_information, whole
 
 MANY = 6
 """Classes above which no figure of subgroups is drawn for each."""
+RISKS = "uno_c"
 
 
 def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
@@ -35,24 +36,36 @@ def _subgroups(record: Record, found: pd.DataFrame, names: Names, album: Album) 
     mine = found[found["scheme"] == record.main]
     made = []
     for model in record.models:
-        for name in record.classes if len(record.classes) <= MANY else ():
+        for name in _asked(record):
             rows = mine[(mine["model"] == model) & (mine["class"] == name)]
             if rows.empty:
                 continue
             lines = _lines(rows, names)
-            label = f"AUC of {name} against the rest, with its 95% interval"
-            head = ("subgroup", f"patients ({name})", "difference from the rest")
-            everyone = _everyone(record, model, name)
-            picture = figures_subgroups.forest(lines, everyone=everyone, label=label, head=head)
-            title = model if len(record.classes) == 2 else f"{model}, {name}"
+            score = f"AUC of {name} against the rest" if name else words.metric(RISKS)
+            head = f"patients ({name})" if name else "patients (events / in the rest)"
+            picture = figures_subgroups.forest(
+                lines,
+                everyone=_everyone(record, model, name),
+                label=f"{score}, with its 95% interval",
+                head=("subgroup", head, "difference from the rest"),
+            )
+            title = f"{model}, {name}" if len(record.classes) > 2 else model
             made.append({"title": title, "figure": album.figure(picture), "reading": reading(rows, name, names)})
     return made
 
 
+def _asked(record: Record) -> Sequence[str]:
+    """The classes with a figure each; one without a name where survival is predicted."""
+    if record.survival is not None:
+        return ("",)
+    return record.classes if len(record.classes) <= MANY else ()
+
+
 def _everyone(record: Record, model: str, name: str) -> float | None:
+    metric, subgroup = ("auc", f"class={name}") if name else (RISKS, "all")
     rows = record.estimates
-    rows = rows[(rows["scheme"] == record.main) & (rows["model"] == model) & (rows["metric"] == "auc")]
-    value = rows[rows["subgroup"] == f"class={name}"]["value"]
+    rows = rows[(rows["scheme"] == record.main) & (rows["model"] == model) & (rows["metric"] == metric)]
+    value = rows[rows["subgroup"] == subgroup]["value"]
     return None if value.empty or pd.isna(value.iloc[0]) else float(value.iloc[0])
 
 
@@ -64,12 +77,14 @@ def _lines(rows: pd.DataFrame, names: Names) -> list[Line]:
             value = _number(row["value"])
             told = words.number(row["difference"])
             if value is None:
-                told = "not estimable: too few patients" if "needed)" in str(row["note"]) else "not estimable"
+                few = "too few patients" if row["class"] else "too few events"
+                told = f"not estimable: {few}" if "needed)" in str(row["note"]) else "not estimable"
             elif _number(row["difference"]) is None:
                 told = "no difference estimable"
             elif limits := words.limits(row["difference_low"], row["difference_high"]):
                 told += f" ({limits})"
-            counts = f"{int(row['n_patients'])} ({int(row['n_events'])})"
+            rest = "" if row["class"] else f" / {int(row['rest_events'])}"
+            counts = f"{int(row['n_patients'])} ({int(row['n_events'])}{rest})"
             low, high = _number(row["low"]), _number(row["high"])
             name = _level(str(column), str(row["level"]), names)
             lines.append(
@@ -96,8 +111,11 @@ def _number(value: Any) -> float | None:
 
 
 def reading(rows: pd.DataFrame, name: str, names: Names) -> str:
-    """The forest of one model in a few words: what differs more than chance explains, what cannot be told."""
-    said = []
+    """The forest of one model in a few words: what differs more than chance explains, what cannot be told.
+
+    `name` is the class; empty where survival is predicted.
+    """
+    said, score = [], f"the AUC of {name}" if name else words.metric(RISKS)
     differing = [r for r in rows.to_dict("records") if _differs(r)]
     differing = [r for i, r in enumerate(differing) if not _mirrors(r, differing[:i])]
     for row in differing[:4]:
@@ -105,7 +123,7 @@ def reading(rows: pd.DataFrame, name: str, names: Names) -> str:
         which = f"{row['column']} {_level(str(row['column']), str(row['level']), names)}"
         limits = words.limits(row["difference_low"], row["difference_high"])
         said.append(
-            f"For {which} the AUC of {name} is {words.number(abs(row['difference']))} {way} than for everyone else "
+            f"For {which} {score} is {words.number(abs(row['difference']))} {way} than for everyone else "
             f"(difference {limits}): more than chance explains."
         )
     known = rows[rows["difference_low"].notna() & rows["difference_high"].notna()]
@@ -116,17 +134,19 @@ def reading(rows: pd.DataFrame, name: str, names: Names) -> str:
             f"{words.number(far)} are not ruled out by these intervals."
         )
     if short := int(rows["value"].isna().sum()):
-        said.append(f"{words.count(short, 'subgroup')} cannot be estimated: fewer than 10 patients with or without it.")
+        few = "with or without it" if name else "with the event"
+        said.append(f"{words.count(short, 'subgroup')} cannot be estimated: fewer than 10 patients {few}.")
     return " ".join(said)
 
 
 def _sites(record: Record, names: Names, album: Album) -> list[dict[str, Any]]:
     """A forest a model: the sites that were left out in turn, their mean, and where a new site is expected."""
-    metric = headline(record, LEAVE_ONE_SITE_OUT)
+    followed = record.survival is not None
+    metric = RISKS if followed else headline(record, LEAVE_ONE_SITE_OUT)
     rows = record.estimates
     rows = rows[(rows["scheme"] == LEAVE_ONE_SITE_OUT) & (rows["metric"] == metric)]
     whole_ = whole(record, LEAVE_ONE_SITE_OUT)
-    nothing = no_information(record, LEAVE_ONE_SITE_OUT).get(metric)
+    nothing = 0.5 if followed else no_information(record, LEAVE_ONE_SITE_OUT).get(metric)
     made = []
     for model in record.models:
         mine = rows[(rows["model"] == model) & rows["subgroup"].str.startswith("site=")]
@@ -136,7 +156,7 @@ def _sites(record: Record, names: Names, album: Album) -> list[dict[str, Any]]:
         sum_ = _sum(total.iloc[0])
         lines = sorted((_site(row, names) for row in mine.to_dict("records")), key=lambda line: line.name)
         label = f"{words.metric(metric)} of each site left out, with its 95% interval"
-        head = ("site", "patients (rarest class)", "95% interval")
+        head = ("site", "patients (events)" if followed else "patients (rarest class)", "95% interval")
         picture = figures_subgroups.sites(lines, sum_, nothing=nothing, label=label, head=head)
         said = site_reading(sum_, lines, metric, nothing)
         made.append({"title": model, "figure": album.figure(picture), "reading": said})

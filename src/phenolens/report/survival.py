@@ -18,7 +18,7 @@ from phenolens.report import figures_survival as figures
 from phenolens.report import words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
-from phenolens.report.tables import Cell, Table, cell, label, plain
+from phenolens.report.tables import P_HEAD, P_READING, Cell, Table, cell, label, p_cells, plain
 
 WHOLE = ("uno_c", "scaled_integrated_brier", "integrated_brier")
 AT_HORIZON = ("cumulative_auc", "brier_at_horizon")
@@ -136,13 +136,12 @@ def _comparison(predictions: SurvivalPredictions, models: Sequence[str]) -> Tabl
     """Every pair of models in Uno's C on the same splits; None with one model."""
     if len(models) < 2:
         return None
-    table = Table("Models compared on the same splits, in Uno's C", ["models", "difference", "p", "p (Holm)"])
+    table = Table("Models compared on the same splits, in Uno's C", ["models", "difference", *P_HEAD])
     pairs = compare_survival(predictions)
     for row in pairs.to_dict("records"):
         told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), _mark(table, row["note"]))
-        p = [Cell(words.p_value(row["p"])), Cell(words.p_value(row["p_holm"]))]
-        table.rows.append([label(f"{row['model_a']} minus {row['model_b']}"), told, *p])
-    table.words = words.sentence("Tests: " + "; ".join(sorted({m for m in pairs["method"] if m})))
+        table.rows.append([label(f"{row['model_a']} minus {row['model_b']}"), told, *p_cells(row)])
+    table.words = words.sentence("Tests: " + "; ".join(sorted({m for m in pairs["method"] if m}))) + " " + P_READING
     return table
 
 

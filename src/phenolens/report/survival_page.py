@@ -11,7 +11,7 @@ from phenolens.core.predictions import SurvivalPredictions
 from phenolens.core.registry import MODELS
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT
 from phenolens.evaluate.interval import COVERAGE_NOTE
-from phenolens.report import audit, cohort, evidence, settings, story, survival, views, words
+from phenolens.report import audit, caveats, cohort, evidence, settings, story, subgroups, survival, views, words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record
@@ -24,7 +24,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
     """Everything the template shows."""
     held = record.survival
     assert held is not None, "a study of survival"
-    album, study = Album(record.folder, names.all()), record.manifest["study"]
+    album, study = Album(record.folder, names.all(), home=record.home), record.manifest["study"]
     return {
         "title": str(study.get("study", "study")),
         "study_id": str(record.manifest.get("study_id", "")),
@@ -32,7 +32,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
         "pseudonyms": names.hidden,
         "kind": words.kind(record.images_are),
         "answer": answer(record, held),
-        "caveats": story.caveats(record, names),
+        "caveats": caveats.caveats(record, names),
         "flow": cohort.flow(record, names),
         "followed": followed(record, names, held),
         "findings": cohort.findings(record, names),
@@ -43,6 +43,7 @@ def content(record: Record, names: Names) -> dict[str, Any]:
         "survival": survival.view(
             held, record.estimates, names, album, scheme=record.main, time=str(study["task"]["time"])
         ),
+        "subgroups": subgroups.view(record, names, album),
         "coefficients": evidence.view(record, names)["coefficients"],
         "slides": views.slides(record, names, album),
         "audit": audit.view(record, names, album),

@@ -18,6 +18,11 @@ from phenolens.report.names import Names
 from phenolens.report.record import Record
 
 _TOLD = "not estimable"
+P_HEAD = ["p", "primary: p (Holm)", "exploratory: p (BH)"]
+P_READING = (
+    "For a comparison that was planned read p (Holm): under 0.05 the two differ, even with all pairs counted. p (BH, "
+    "Benjamini–Hochberg) is for looking around: of the pairs under 0.05 about one in 20 is expected to be chance."
+)
 OVER_SITES = re.compile(r"95% confidence interval of the mean (\S+) to (\S+) \(Hartung–Knapp\); tau ([\d.]+)")
 
 
@@ -243,7 +248,7 @@ def comparison(record: Record) -> Table | None:
     """Every pair of models on the same splits, in each scheme's headline metric; None with one model."""
     if len(record.models) < 2:
         return None
-    table = Table("Models compared on the same splits", ["scheme", "metric", "models", "difference", "p", "p (Holm)"])
+    table = Table("Models compared on the same splits", ["scheme", "metric", "models", "difference", *P_HEAD])
     methods: set[str] = set()
     for scheme in record.schemes:
         metric = headline(record, scheme)
@@ -258,11 +263,15 @@ def comparison(record: Record) -> Table | None:
             mark = table.mark(row["note"]) if row["note"] else ""
             told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark)
             first = [label("" if i else title), plain("" if i else words.metric(metric))]
-            p = [Cell(words.p_value(row["p"])), Cell(words.p_value(row["p_holm"]))]
-            table.rows.append([*first, plain(f"{row['model_a']} minus {row['model_b']}"), told, *p])
+            table.rows.append([*first, plain(f"{row['model_a']} minus {row['model_b']}"), told, *p_cells(row)])
     if methods:
-        table.words = f"Tests: {'; '.join(sorted(methods))}. Holm's p allows for the number of pairs."
+        table.words = f"Tests: {'; '.join(sorted(methods))}. {P_READING}"
     return table
+
+
+def p_cells(row: Mapping[Any, Any]) -> list[Cell]:
+    """p of a pair of models as it is, for primary and for exploratory claims: the cells under `P_HEAD`."""
+    return [Cell(words.p_value(row[name])) for name in ("p", "p_holm", "p_bh")]
 
 
 def _whole(value: Any) -> str:

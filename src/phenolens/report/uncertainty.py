@@ -19,6 +19,24 @@ from phenolens.report.record import Record
 from phenolens.report.tables import Cell, Table, label, plain
 
 Row = Mapping[Hashable, Any]
+_CAPTION = (
+    "Each dot is the share of patients whose true class was in the set, with its interval; the grey bar is what the "
+    "number of calibration patients can promise. A dot left of the grey bar says that the sets are too small."
+)
+_CROSS_CAPTION = (
+    "Each dot is the share of patients whose true class was in the set, with its interval; the solid tick is what "
+    "these sets guarantee. A dot between the tick and the dashed line is what the guarantee allows."
+)
+_SPLIT_WORDS = (
+    "'Promised' is the mean coverage that this many calibration (tune) patients give, and where that of one model "
+    "lies in 95 of 100 draws of them (Beta distribution; the fold with the fewest). For models that stop or choose "
+    "their settings on the same patients the promise is approximate."
+)
+_CROSS_WORDS = (
+    "'Promised' is the guarantee of cross-conformal sets, a mean over folds: at least 1 − 2α less a correction for "
+    "the number of patients and groups (CV+; Barber and others 2021, Theorem 4), whatever the model and also where it "
+    "stops or chooses its settings. It is a floor: coverage near 1 − α, the aim, is usual."
+)
 
 
 def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
@@ -38,6 +56,7 @@ def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
         "curve_readings": [_answering(m, measures, record.unit) for m in chosen],
         "selective": _selective_table(measures, chosen),
         "coverage": _drawn(sets, album),
+        "coverage_caption": _CROSS_CAPTION if sets["guaranteed"].notna().any() else _CAPTION,
         "coverage_readings": _covered(sets, chosen),
         "tables": [t for t in _set_tables(record, main, sets, names) if t.rows],
         "abstains": _abstaining(main, chosen),
@@ -113,6 +132,8 @@ def _covered(sets: pd.DataFrame, models: list[str]) -> list[str]:
         limits = words.limits(100 * row["low"], 100 * row["high"], 0)
         judged = "fewer than was aimed at" if row["high"] < 0.9 else "this agrees with what was aimed at"
         judged = "more than was aimed at" if row["low"] > 0.9 else judged
+        if pd.notna(row["guaranteed"]):
+            judged += f"; {_per_100(row['guaranteed'])} are guaranteed, whatever the model"
         readings.append(
             f"{row['model']}: sets made to hold the true class in 90 of 100 patients held it in "
             f"{_per_100(row['coverage'])} ({limits}): {judged}. "
@@ -155,10 +176,7 @@ def _set_table(title: str, sets: pd.DataFrame, names: Names) -> Table:
         table.rows.append([*first, plain(_among(row["subgroup"], names)), *_set_cells(row, table)])
     table.words = (
         "A patient is covered when the true class of each of the patient's images is in its set; Wilson intervals. "
-        "'Promised' is the mean coverage that this many calibration (tune) patients give, and where that of one model "
-        "lies in 95 of 100 draws of them (Beta distribution; the fold with the fewest). For models that stop or choose "
-        "their settings on the same patients the promise is approximate."
-    )
+    ) + (_CROSS_WORDS if sets["guaranteed"].notna().any() else _SPLIT_WORDS)
     return table
 
 
@@ -181,6 +199,8 @@ def _set_cells(row: Row, table: Table) -> list[Cell]:
     if math.isfinite(float(row["expected"])):
         limits = words.limits(row["expected_low"], row["expected_high"])
         promised = Cell(words.number(row["expected"]), limits)
+    if math.isfinite(float(row["guaranteed"])):
+        promised = Cell(f"≥ {words.number(row['guaranteed'])}", f"{int(row['calibration'])} calibration patients")
     return [
         count,
         Cell(words.number(row["coverage"]), words.limits(row["low"], row["high"])),
@@ -202,9 +222,10 @@ def _outside_table(found: pd.DataFrame, names: Names, where: str = "") -> Table:
         count = Cell(f"{row['patients']:,}")
         table.rows.append([first, plain(_among(row["subgroup"], names)), count, told])
     table.words = (
-        "The distance of a patient's mean features from the training patients is above the threshold of the fold, "
-        "which is set on held-out sites of the training patients where there are three, else on the tune patients. "
-        "About 1 in 20 of patients like them lies outside by chance, 1 in 10 where the threshold had few patients."
+        "The distance of a patient's images from those of the training patients is above the threshold of the fold, "
+        "which is set on held-out sites of the training patients where there are three (then about 1 in 10 patients of "
+        "a new site like them lies outside by chance, and fewer of a known one), else on the tune patients (1 in 20, "
+        "1 in 10 where they were few)."
     )
     return table
 

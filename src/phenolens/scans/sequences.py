@@ -80,6 +80,12 @@ def tags_of(header: Any) -> dict[str, Any]:
     return made if b is None else {**made, "b_value": b}
 
 
+def modality_of(sequence: str) -> str:
+    """The modality of a sequence by its name in sequences.toml: "MR", "CT" or "PT"; "" of a name that is not there."""
+    of = {rule["sequence"]: rule["modality"] for rule in _table()["rule"] if "modality" in rule}
+    return str(of.get(sequence, "")) if sequence != UNKNOWN else ""
+
+
 def order_phases(series: Sequence[tuple[Mapping[str, Any], Guess]]) -> list[Guess]:
     """The guesses of one patient with dynamic phases named by their time, where their names alone do not say.
 

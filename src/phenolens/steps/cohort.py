@@ -19,6 +19,7 @@ from phenolens.core.types import Cohort, Finding, Split
 from phenolens.steps import identity, inputs, subgroups
 from phenolens.steps import tables as tables_step
 from phenolens.steps.desk import Desk, Ready, decision_of
+from phenolens.steps.frozen import frozen_elsewhere
 
 EXAMPLE = "EXAMPLE-"
 """How the patient ids begin that `phenolens new` writes into the tables."""
@@ -153,12 +154,18 @@ def freeze_splits(desk: Desk, ready: Ready, usable: frozenset[str], *, extend: b
         _expect(record, before, splits)
     else:
         inside = ready if desk.study.validation.scheme == "file" else only(ready, usable)
-        splits = _draw_after_quarantine(desk, ready, inside)
+        known_splits = frozen_elsewhere(desk, _asked(desk), _labels(ready), frozenset(inside.cohort.patients.index))
+        splits = known_splits or _draw_after_quarantine(desk, ready, inside)
     desk.reopen()
     split.write(path, splits)
     known = {"cohort": table.snapshot(ready.cohort), "validation": _asked(desk), "usable": sorted(usable)}
-    write_json(record, {**known, "splits": [_frozen(splits)]})
+    write_json(record, {**known, "labels": _labels(ready), "splits": [_frozen(splits)]})
     return inside, splits
+
+
+def _labels(ready: Ready) -> str:
+    """What tells the labels of one cohort from those of another."""
+    return key_of(sorted((str(patient), str(label)) for patient, label in ready.labels.items()))
 
 
 def _frozen(splits: Sequence[Split]) -> str:

@@ -31,10 +31,9 @@ def _of_kind(desk: Desk, ready: Ready) -> dict[str, Any]:
         return {"scan": scan if study.scan.masks is None else {**scan, "masks": "predicted"}}
     if study.reads == "table":
         return {"table": study.features.params}
-    return {
-        "region": study.region.model_dump(mode="json", exclude={"masks"}) | _lent(desk),
-        "tiles": study.tiles.model_dump(mode="json", exclude={"magnification"}) | {"mpp": study.tiles.spacing},
-    }
+    tiles = study.tiles.model_dump(mode="json", exclude={"magnification", "stain"}) | {"mpp": study.tiles.spacing}
+    cut = {"region": study.region.model_dump(mode="json", exclude={"masks"}) | _lent(desk), "tiles": tiles}
+    return cut if desk.stain is None else {**cut, "normalised": desk.stain}
 
 
 def _lent(desk: Desk) -> dict[str, Any]:

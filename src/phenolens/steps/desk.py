@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
 from phenolens.slides.annotation import ANY
+from phenolens.slides.normalise import Method
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
@@ -37,7 +39,7 @@ class Desk:
     @property
     def root(self) -> Path:
         """Where artefacts lie."""
-        return self.study.folder / "artefacts"
+        return self.study.base / "artefacts"
 
     @property
     def store(self) -> Store:
@@ -87,6 +89,12 @@ class Desk:
         )
 
     @property
+    def stain(self) -> Method | None:
+        """How the colours of slides are normalised."""
+        asked = self.study.tiles.stain
+        return None if asked == "none" else asked
+
+    @property
     def quality(self) -> QualitySettings:
         return QualitySettings(**self.study.quality)
 
@@ -106,7 +114,7 @@ class Desk:
         for root in (self.root, self.results):
             Store(root).sweep()
         for name in (".holdout_reads.csv.*.part", ".report.html.*.part"):
-            for left in self.study.folder.glob(name):
+            for left in (*self.study.folder.glob(name), *self.study.base.glob(name)):
                 left.unlink(missing_ok=True)
 
     def reopen(self) -> None:
@@ -119,7 +127,7 @@ class Desk:
 
     def relative(self, path: Path) -> str:
         """A path as it is written in results: relative to the study's folder."""
-        return path.relative_to(self.study.folder).as_posix()
+        return Path(os.path.relpath(path, self.study.folder)).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)

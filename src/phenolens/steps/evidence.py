@@ -67,7 +67,7 @@ def fold_models(desk: Desk, fits: Sequence[Fit], model: Choice) -> Mapping[tuple
     """(repeat, fold) -> the stored model of that fold of the main scheme."""
     main = desk.study.validation.scheme
     return {
-        (f.split.repeat, f.split.fold): load_model(folder_of(desk, f), base=desk.study.folder)
+        (f.split.repeat, f.split.fold): load_model(folder_of(desk, f), base=desk.study.base)
         for f in fits
         if f.model == model and f.split is not None and f.split.scheme == main
     }

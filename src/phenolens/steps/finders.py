@@ -76,7 +76,7 @@ def _on_scan(desk: Desk, ready: Ready, fit: str, state: ImageState) -> FoundJob:
         features=state.features,
         fit=fit,
         task=ready.task(desk.study),
-        base=desk.study.folder,
+        base=desk.study.base,
     )
 
 
@@ -87,5 +87,5 @@ def _on_slide(desk: Desk, ready: Ready, fit: str, state: ImageState) -> SlideFou
         fit=fit,
         task=ready.task(desk.study),
         target=desk.study.task.target,
-        base=desk.study.folder,
+        base=desk.study.base,
     )

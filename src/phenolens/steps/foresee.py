@@ -25,6 +25,7 @@ from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import check_mpp
 from phenolens.steps import scans, tables
 from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.readings import disturbances
 from phenolens.steps.slides import PENDING, jobs_of, open_features, without_file
 
 _TRIAL = 8
@@ -85,7 +86,10 @@ def _scans(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
                 seen.setdefault(outcome.item.sequence or "scan", set()).add(outcome.item.patient)
     counts = ", ".join(f"{name}: {len(who)}" for name, who in sorted(seen.items()))
     complete = len(set.intersection(*(seen.get(name, set()) for name in scans.sequences_of(desk, ready))))
-    return findings, [f"patients with a readable scan, by sequence: {counts}; with every one of them: {complete}"]
+    lines = [f"patients with a readable scan, by sequence: {counts}; with every one of them: {complete}"]
+    if again := [how.kind for how in disturbances(desk)]:
+        lines.append(f"features of each scan are measured {len(again) + 1} times: as it is, {', '.join(again)}")
+    return findings, lines
 
 
 def _open_scan(job: ScanJob) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from phenolens.core.conformal import ALPHAS
 from phenolens.core.predictions import SET_NONE
 from phenolens.core.types import Example
-from phenolens.models.guard import DECLARED, Judged
+from phenolens.models.cross import Cross
+from phenolens.models.guard import DECLARED, Guard, Judged
 from phenolens.models.predict import Stored
 
 ABSTAINS = "abstains"
@@ -36,7 +38,7 @@ def guarded(stored: Stored, example: Example, p: npt.NDArray[np.float64]) -> tup
         told = ", ".join(f"{c} {v:.2f}" for c, v in zip(stored.classes, judged.q, strict=True))
         lines.append(f"  recalibrated to the tune patients: {told}")
     row |= {column: SET_NONE if s is None else "|".join(s) for column, s in judged.sets.items()}
-    lines += _of_set(judged)
+    lines += _of_set(judged, guard)
     if judged.ood is not None:
         row["ood"] = round(judged.ood, 4)
     return {**row, "abstains": judged.abstains}, [*lines, *(f"  {said}" for said in guard.unfitted())], shown
@@ -49,6 +51,13 @@ def guard_columns(stored: Stored) -> list[str]:
     return [*(f"q_{c}" for c in stored.classes), *ALPHAS, "ood", "abstains"]
 
 
-def _of_set(judged: Judged) -> list[str]:
+def _of_set(judged: Judged, guard: Guard) -> list[str]:
+    """The set and what it is worth: of cross-conformal ones the guarantee, which is less than what is aimed at."""
     found = judged.sets.get(DECLARED)
-    return [f"  with at most one error in ten: {' or '.join(found)}"] if found and not judged.abstains else []
+    if not found or judged.abstains:
+        return []
+    worth = "with at most one error in ten"
+    if isinstance(guard.conformal, Cross):
+        most = math.ceil(100 * (1 - guard.conformal.at_least(ALPHAS[DECLARED])) - 1e-9)
+        worth = f"made for one error in ten, guaranteed for {most} in 100"
+    return [f"  {worth}: {' or '.join(found)}"]

@@ -8,6 +8,7 @@ import pandas as pd
 from phenolens.cohort.sample_size import advice
 from phenolens.cohort.scans import at_timepoint
 from phenolens.cohort.telling import repeated, telling
+from phenolens.cohort.telling_time import FollowUp
 from phenolens.cohort.timing import Timing, late
 from phenolens.core.inflation import inflates
 from phenolens.core.types import Finding
@@ -61,6 +62,15 @@ def _of_table(desk: Desk, ready: Ready, table: FeatureTable) -> list[Finding]:
         own = units.loc[x.index]
         where = f"{path.name} of part {part}" if several else path.name
         if desk.tables.target:
-            found += telling(x, own["truth"], own["patient"], desk.tables.target)
+            told = _follow_up(desk, ready, own["patient"])
+            found += telling(x, own["truth"], own["patient"], desk.tables.target, told)
         found += repeated(x, own["patient"], where)
     return found
+
+
+def _follow_up(desk: Desk, ready: Ready, patient: pd.Series[str]) -> FollowUp | None:
+    """Time and event of each of these units; None where no survival is predicted."""
+    if not desk.study.survives:
+        return None
+    rows = ready.cohort.patients.loc[list(patient), list(desk.study.task.outcome)].to_numpy(dtype=np.float64)
+    return FollowUp(time=rows[:, 0], event=rows[:, 1] == 1)

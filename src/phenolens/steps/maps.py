@@ -132,7 +132,7 @@ def _jobs(
                     target=target,
                     row={str(k): v for k, v in row.items()},
                     most_tiles=desk.study.explain.tiles,
-                    base=desk.study.folder,
+                    base=desk.study.base,
                 )
             )
     return jobs

@@ -24,11 +24,13 @@ from phenolens.features.examples import examples
 from phenolens.models.fit import FitJob, fit, fits_predictions
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import publish
+from phenolens.models.refits import cross_splits
+from phenolens.steps import transfer
 from phenolens.steps.desk import Desk, Ready, decision_of, write_csv
 from phenolens.steps.readers import with_readers
+from phenolens.steps.readings import with_readings
 from phenolens.steps.states import States
 from phenolens.steps.subgroups import measure_subgroups, with_subgroups
-from phenolens.steps.tables import with_readings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ def make_examples(
     asked = desk.study.task
     known = dict(zip(asked.outcome, ("time", "event"), strict=True)) if desk.study.survives else asked.target
     made, empty = examples(ready.units, parts, known)
-    made = with_readings(desk, ready, with_batches(desk, ready, made))
+    made = with_readings(desk, ready, states, with_batches(desk, ready, made))
     keys = {e.unit_id: _content(e, states) for e in made}
     return made, keys, empty
 
@@ -92,13 +94,15 @@ def fit_models(
     """Fit every model on every split and once on all development patients; stored ones are not fitted again."""
     held = {p for s in splits if s.scheme == "holdout" for p in s.test}
     jobs: list[FitJob] = []
-    for split in [*splits, None]:
+    asked: list[Split | None] = [*splits, None]
+    models = desk.study.model_choices()
+    for split, taught in zip(asked, transfer.teaching(desk, models[0].name, asked, made), strict=True):
         patients = split.train | split.tune | split.test if split else {e.patient for e in made} - held
-        inside = tuple(e for e in made if e.patient in patients)
-        for model in desk.study.model_choices():
+        inside = tuple(e for e in taught if e.patient in patients)
+        for model in models:
             jobs.append(
                 FitJob(
-                    model=model,
+                    model=transfer.starting(desk, model, split),
                     task=ready.task(desk.study),
                     split=split,
                     examples=inside,
@@ -109,12 +113,21 @@ def fit_models(
                     guard=GuardSettings(**desk.study.guard.model_dump()),
                 )
             )
+    _refuse_groups(jobs)
     fits: list[Fit] = []
     with desk.progress.step("fitting models", len(jobs), "fits") as step:
         for outcome in run_all(partial(fit, root=desk.root), jobs, workers=desk.workers):
             fits.append(Fit(model=outcome.item.model, split=outcome.item.split, key=outcome.unwrap()))
             step.advance()
     return fits
+
+
+def _refuse_groups(jobs: Sequence[FitJob]) -> None:
+    """Stop before anything is fitted where the groups of cross-conformal sets cannot be made; raises StudyError."""
+    for job in jobs:
+        if job.guard is not None and job.guard.crosses:
+            tunes = job.model.create().needs_tune
+            cross_splits(job.final_or_split(), job.examples, job.task.create(), groups=job.guard.groups, tunes=tunes)
 
 
 def gather(desk: Desk, ready: Ready, fits: Sequence[Fit]) -> Predicted:
@@ -154,7 +167,7 @@ def measure(desk: Desk, predictions: Predicted) -> pd.DataFrame:
         called = decision_of(desk.study, predictions.classes)
         table = estimates(predictions, params=dict.fromkeys(("sensitivity", "specificity"), called))
         beside = readers(predictions)
-        measure_subgroups(desk, predictions)
+    measure_subgroups(desk, predictions)
     write_csv(desk.results / "estimates.csv", table)
     if len(beside):
         write_csv(desk.results / "readers.csv", beside)
@@ -187,7 +200,7 @@ def publish_models(desk: Desk, fits: Sequence[Fit]) -> None:
 
 def note_holdout_reads(desk: Desk, fits: Sequence[Fit]) -> list[Finding]:
     """Keep count of the runs that have read the locked test set; a second one, by any model, is a warning."""
-    path = desk.study.folder / "holdout_reads.csv"
+    path = desk.study.base / "holdout_reads.csv"
     held = [f for f in fits if f.split is not None and f.split.scheme == "holdout"]
     if not held:
         return []

@@ -28,7 +28,7 @@ _UNUSED = {
 _SEALED = (
     *("splits.csv", "predictions.csv", "estimates.csv", "segmentation.csv", "images.csv", "quarantine.csv"),
     *("findings.json", "cohort.json", "subgroups.csv", "readers.csv", "subsets.csv", "coefficients.csv"),
-    "sequences.csv",
+    *("sequences.csv", "tile_estimates.csv"),
 )
 """The results whose fingerprints the manifest holds, so that the report can tell an edited one."""
 NO_MAPS = "no maps are drawn where survival is predicted: they would explain a class; the coefficients say what weighs"

@@ -1,6 +1,7 @@
-"""How far a slide model's predictions follow faults of staining, focus, compression, ink and mounting, dose by dose.
+"""How far predictions follow faults of their images, dose by dose: of staining, focus, compression, ink and mounting of
+slides; of noise, bias field, voxels, outline and turn of scans.
 
-The tiles of test patients are read again, spoiled, encoded and shown to the fold's model that never saw the patient.
+The images of test patients are read again, spoiled, encoded and shown to the fold's model that never saw the patient.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from phenolens.evaluate.dose import under_fault
 from phenolens.features.examples import examples, slide_parts
 from phenolens.features.extract import ExtractJob, bag_file, extract
 from phenolens.models.predict import Stored
+from phenolens.scans.disturb import UNITS as OF_SCANS
 from phenolens.slides.disturb import DOSES, UNITS, Disturbance
+from phenolens.steps import robustness_scans
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.evidence import fold_models
 from phenolens.steps.models import Fit, with_batches
@@ -33,25 +36,25 @@ PATIENTS = 40
 TILES = 40
 """Most patients and most tiles a unit that are tested: each is read and encoded once a fault and dose."""
 NONE = "none"
-Fault = Disturbance | None
+Fault = Disturbance | robustness_scans.Fault
 
 
 def measure_robustness(desk: Desk, ready: Ready, splits: Sequence[Split]) -> dict[str, Any]:
-    """Every fault at every dose on test patients of the main scheme, first repeat, for every model of bags.
+    """Every fault at every dose on test patients of the main scheme, first repeat, for every model of their features.
 
-    JSON: patients, units, tiles, scheme, and rows of model, fault, dose, unit (of the dose), measure, value, low, high,
-    n_patients and note; the row of fault "none" is the same tiles undisturbed. Features are stored by content, so a
-    second call costs little. Raises StudyError where no slide can be read again or no model reads bags.
+    JSON: patients, units, tiles (or scans, and how many of them are MR), scheme, and rows of model, fault, dose, unit
+    (of the dose), measure, value, low, high, n_patients and note; the row of fault "none" is the same images
+    undisturbed. Features are stored by content, so a second call costs little. Raises StudyError where no image can be
+    read again or no model reads what they hold.
     """
-    names = {m.name.rpartition(":")[2]: m for m in desk.study.model_choices() if _reads_tiles(m)}
-    if desk.study.reads != "slide" or not names:
+    names = {m.name.rpartition(":")[2]: m for m in desk.study.model_choices() if _reads_images(desk, m)}
+    if not names:
         raise _cannot(desk)
     table = _first_repeat(desk, ready.classes)
     first = [s for s in splits if s.repeat == table["repeat"].min()]
     table = table[table["model"].isin(names) & table["patient"].isin(balanced(table, PATIENTS))]
-    jobs = _tiles(desk, ready, set(table["unit_id"]))
-    bags = _features(desk, jobs)
-    made = {fault: _examples(desk, ready, jobs, of) for fault, of in bags.items()}
+    spoil = robustness_scans.spoiled if desk.study.reads == "scan" else _spoiled
+    made, counted = spoil(desk, ready, set(table["unit_id"]))
     stored = {
         name: fold_models(desk, [Fit(model=model, split=s, key="") for s in first], model)
         for name, model in names.items()
@@ -68,13 +71,13 @@ def measure_robustness(desk: Desk, ready: Ready, splits: Sequence[Split]) -> dic
     return {
         "patients": int(table["patient"].nunique()),
         "units": int(table["unit_id"].nunique()),
-        "tiles": sum(len(j.rows) for of in jobs.values() for j in of),
+        **counted,
         "scheme": desk.study.validation.scheme,
         "rows": rows,
     }
 
 
-def faults() -> list[Fault]:
+def faults() -> list[Disturbance | None]:
     """Undisturbed first, then every fault in doses that grow worse."""
     return [None, *(Disturbance(kind=kind, dose=dose) for kind, doses in DOSES.items() for dose in doses)]
 
@@ -95,22 +98,25 @@ def spread(counts: Sequence[int], most: int) -> list[np.ndarray[Any, np.dtype[np
     return [taken[(taken >= a) & (taken < b)] - a for a, b in pairwise(starts)]
 
 
-def _reads_tiles(model: Choice) -> bool:
+def _reads_images(desk: Desk, model: Choice) -> bool:
+    """Whether a model reads what the study's encoder makes of its slides or scans."""
+    encoder = desk.study.encoder()
+    if encoder is None or desk.study.reads not in ("slide", "scan"):
+        return False
     plugin = MODELS.plugin(model.name, base=model.base)[0]
-    return plugin.reads == "bag" and not getattr(plugin, "baseline", False)
+    return plugin.reads == encoder.create().makes and not getattr(plugin, "baseline", False)
 
 
 def _cannot(desk: Desk) -> StudyError:
     found = {
         "folder": "features made elsewhere, whose slides are not opened",
         "table": "a table of features, without images",
-        "scan": "a study of scans",
-    }.get(desk.study.reads, "no model that reads the features of tiles")
+    }.get(desk.study.reads, "no model that reads the features of its images")
     return StudyError(
-        f"{found}: faults of staining, focus or ink cannot be put on its images",
-        expected="slides, an encoder and a model of their features",
-        todo="name features.encoder, run the study, and ask again; of scans and tables with several readings, the "
-        "setting stable of a table model keeps the features that readings agree on",
+        f"{found}: faults of staining, focus, noise or outline cannot be put on its images",
+        expected="slides or scans, an encoder and a model of their features",
+        todo="name features.encoder, run the study, and ask again; of tables with several readings, the setting stable "
+        "of a table model keeps the features that readings agree on",
         where=str(desk.study.folder),
     )
 
@@ -123,6 +129,15 @@ def _first_repeat(desk: Desk, classes: tuple[str, ...]) -> pd.DataFrame:
     table = table[table["repeat"] == table["repeat"].min()]
     columns = [*PREDICTION_KEYS, "site", "split_hash", "truth", *(f"p_{c}" for c in classes)]
     return pd.DataFrame(table[columns])
+
+
+def _spoiled(desk: Desk, ready: Ready, units: set[str]) -> tuple[dict[Fault, dict[str, Example]], dict[str, Any]]:
+    """Fault -> unit id -> example, undisturbed first, and how many tiles there are of slides."""
+    jobs = _tiles(desk, ready, units)
+    made: dict[Fault, dict[str, Example]] = {
+        fault: _examples(desk, ready, jobs, of) for fault, of in _features(desk, jobs).items()
+    }
+    return made, {"tiles": sum(len(j.rows) for of in jobs.values() for j in of)}
 
 
 def _tiles(desk: Desk, ready: Ready, units: set[str]) -> dict[str, list[ExtractJob]]:
@@ -139,12 +154,12 @@ def _tiles(desk: Desk, ready: Ready, units: set[str]) -> dict[str, list[ExtractJ
     return chosen
 
 
-def _features(desk: Desk, jobs: Mapping[str, Sequence[ExtractJob]]) -> dict[Fault, dict[str, BagSource]]:
+def _features(desk: Desk, jobs: Mapping[str, Sequence[ExtractJob]]) -> dict[Disturbance | None, dict[str, BagSource]]:
     """fault -> image -> features; an image that cannot be encoded under a fault is not in it."""
     encoder = desk.study.encoder()
     assert encoder is not None, "a study of slides names an encoder"
     asked = [replace(job, disturb=f) for own in jobs.values() for job in own for f in faults()]
-    made: dict[Fault, dict[str, BagSource]] = {f: {} for f in faults()}
+    made: dict[Disturbance | None, dict[str, BagSource]] = {f: {} for f in faults()}
     for outcome in extract(asked, encoder, desk.root, workers=desk.workers, progress=desk.progress):
         if outcome.error is None:
             made[outcome.item.disturb][outcome.item.slide.image] = bag_file(desk.store, outcome.unwrap())
@@ -185,7 +200,11 @@ def _predict(
 
 
 def _rows(measured: pd.DataFrame, fault: Fault, refused: Mapping[str, int]) -> Iterable[dict[Any, Any]]:
-    kind, dose, unit = (NONE, 0.0, "") if fault is None else (fault.kind, fault.dose, UNITS[fault.kind])
+    if fault is None:
+        kind, dose, unit = NONE, 0.0, ""
+    else:
+        of = UNITS[fault.kind] if isinstance(fault, Disturbance) else OF_SCANS[fault.kind]
+        kind, dose, unit = str(fault.kind), fault.dose, of
     for row in measured.astype(object).where(measured.notna(), None).to_dict("records"):
         lost = refused.get(row["model"], 0)
         notes = [row["note"]] * bool(row["note"]) + [f"{lost} units without a prediction"] * bool(lost)

@@ -17,6 +17,7 @@ from phenolens.features.volumefile import VolumeFile
 from phenolens.scans.prepare import ScanJob, ScanSettings, load_prepared, prepare, prepared_key
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.lent import lent
+from phenolens.steps.readings import measure_again, not_measured_again
 from phenolens.steps.states import ImageState, States
 
 Sources = dict[str, BagSource | VolumeSource]
@@ -106,13 +107,18 @@ def _picture_of_refused(job: ScanJob, desk: Desk) -> str:
 
 
 def extract_features(desk: Desk, ready: Ready, states: States) -> Sources:
-    """Features or volumes of every usable region as sources that are read when needed."""
+    """Features or volumes of every usable region as sources that are read when needed.
+
+    Where the study asks for it, those of disturbed scans are stored beside them, see `steps.readings`.
+    """
     del ready
     encoder = desk.study.encoder()
     assert encoder is not None, "a study of scans names an encoder"
     jobs = [ScanExtractJob(scan=s.job, prepared=s.prepared) for s in states.values() if s.status == "used"]
     outcomes = extract_scans(jobs, encoder, desk.scan, desk.root, workers=desk.workers, progress=desk.progress)
-    return dict(_collect(outcomes, desk, states, encoder.create().makes))
+    made = dict(_collect(outcomes, desk, states, encoder.create().makes))
+    measure_again(desk, states)
+    return made
 
 
 def _collect(
@@ -129,6 +135,11 @@ def _collect(
         if isinstance(source, VolumeFile):
             state.facts["share_kept"] = round(float(source.attributes()["share_kept"]), 4)
         yield state.job.image, source
+
+
+def doubts(states: States) -> list[Finding]:
+    """What was met while features were computed: windows too small, scans that could not be measured again."""
+    return [*cut_off(states), *not_measured_again(states)]
 
 
 def cut_off(states: States) -> list[Finding]:

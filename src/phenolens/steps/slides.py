@@ -115,7 +115,7 @@ def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
             chosen = tuple(int(r) for r in rows[state.job.image])
             state.tiles_used = len(chosen)
             if chosen:
-                jobs.append(ExtractJob(slide=state.job, prepared=state.prepared, rows=chosen))
+                jobs.append(ExtractJob(slide=state.job, prepared=state.prepared, rows=chosen, stain=desk.stain))
             else:
                 state.status, state.reason = "excluded", "no tile of it was drawn among the patient's tiles"
     return jobs

@@ -11,10 +11,12 @@ from phenolens.core.registry import Choice
 from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
+from phenolens.slides.normalise import Method
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
 from phenolens.study import FILE
+from phenolens.studyfile import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +31,13 @@ class ScanSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideSetting:
-    """The encoder, and how slides are prepared where nothing was drawn on them."""
+    """The encoder, and how slides are prepared where nothing was drawn on them and their colours normalised."""
 
     encoder: Choice
     region: RegionSettings
     tiles: TileSettings
     quality: QualitySettings
+    stain: Method | None
 
 
 def slide_setting(config: Mapping[str, Any], base: Path) -> SlideSetting:
@@ -46,6 +49,7 @@ def slide_setting(config: Mapping[str, Any], base: Path) -> SlideSetting:
         region=RegionSettings(**context["region"]),
         tiles=TileSettings(**context["tiles"]),
         quality=QualitySettings(**context["quality"]),
+        stain=context.get("normalised"),
     )
 
 
@@ -74,4 +78,7 @@ def _tuples(given: dict[str, Any]) -> dict[str, Any]:
 def study_folder(model: Path) -> Path:
     """The study that a model of results/models/NAME/final belongs to, where a lab's own plug-ins lie; else MODEL."""
     parents = model.resolve().parents
-    return parents[3] if len(parents) > 3 and (parents[3] / FILE).exists() else model
+    if len(parents) <= 3 or not (parents[3] / FILE).exists():
+        return model
+    part_of = parse((parents[3] / FILE).read_text("utf-8"), parents[3] / FILE)[1].get("part_of")
+    return parents[3] if part_of is None else (parents[3] / part_of).resolve()

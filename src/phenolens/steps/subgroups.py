@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from phenolens.cohort.subgroups import Asked, levels
-from phenolens.core.predictions import SUBGROUP, Predictions
+from phenolens.core.predictions import SUBGROUP, Predicted, SurvivalPredictions
 from phenolens.evaluate.subgroup import subgroups
+from phenolens.evaluate.survival_subgroup import survival_subgroups
 from phenolens.steps.desk import Desk, Ready, write_csv
 
 
@@ -22,10 +23,12 @@ def with_subgroups(desk: Desk, ready: Ready, table: pd.DataFrame) -> pd.DataFram
     return table.assign(**found)
 
 
-def measure_subgroups(desk: Desk, predictions: Predictions) -> None:
+def measure_subgroups(desk: Desk, predictions: Predicted) -> None:
     """results/subgroups.csv, where the study asks for subgroups; an older one is removed where it does not."""
     path = desk.results / "subgroups.csv"
-    if desk.study.subgroups:
-        write_csv(path, subgroups(predictions))
-    else:
+    if not desk.study.subgroups:
         path.unlink(missing_ok=True)
+    elif isinstance(predictions, SurvivalPredictions):
+        write_csv(path, survival_subgroups(predictions))
+    else:
+        write_csv(path, subgroups(predictions))

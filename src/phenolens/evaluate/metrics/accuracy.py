@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from phenolens.evaluate.metric import Probabilities, Truth, predicted
 
 
@@ -31,6 +34,17 @@ class Accuracy:
     def counted(self, truth: Truth, p: Probabilities, classes: Sequence[str], part: None) -> tuple[int, int]:  # noqa: ARG002
         """How many units are right, and how many there are."""
         return int((predicted(p) == truth).sum()), len(truth)
+
+    def resampled(
+        self,
+        truth: Truth,
+        p: Probabilities,
+        classes: Sequence[str],  # noqa: ARG002
+        counts: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.float64]:
+        """The share of right units of each resample, (draws,)."""
+        shares: npt.NDArray[np.float64] = counts @ (predicted(p) == truth) / counts.sum(1)
+        return shares
 
 
 plugin = Accuracy

@@ -96,7 +96,7 @@ class Hub:
 
     def numerics(self, device: str) -> dict[str, str]:
         """The precision used on a device."""
-        return {"precision": _precision(self.precision, device)}
+        return {"precision": precision_on(self.precision, device)}
 
     def fingerprint(self) -> str:
         """SHA-256 of the weight file, 64 hex digits; raises WeightsMissingError where there is none."""
@@ -112,7 +112,7 @@ class Hub:
         _require(self.row)
         file = _hub_weights.find(self.variant, self.row, self.weights)
         network = build(self.row, _hub_weights.read_state(file), where=str(file))
-        return Forward(self.row, network, device, self.batch, _precision(self.precision, device))
+        return Forward(self.row, network, device, self.batch, precision_on(self.precision, device))
 
 
 plugin = Hub
@@ -197,7 +197,7 @@ def _require(row: Row) -> None:
         )
 
 
-def _precision(asked: str, device: str) -> str:
+def precision_on(asked: str, device: str) -> str:
     import torch
 
     if asked != "auto":

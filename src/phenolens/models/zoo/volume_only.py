@@ -1,4 +1,4 @@
-"""Size of the region alone, logistic regression; what size tells without texture."""
+"""Size of the region alone, logistic or Cox regression; what size tells without texture."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class VolumeOnly:
     """A baseline beside which every other result is read: the mean over the images that are there, then logistic
-    regression with the penalty chosen on the tune split.
+    regression (of survival: Cox regression) with the penalty chosen on the tune split.
     """
 
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "Size of the region alone, logistic regression; what size tells without texture."
+    task: ClassVar[tuple[str, ...]] = ("classification", "survival")
+    summary: ClassVar[str] = "Size of the region alone, logistic or Cox regression; what size tells without texture."
     reads: ClassVar[str] = "bag"
     offers: ClassVar[tuple[str, ...]] = ()
     accepts_missing: ClassVar[bool] = True
@@ -42,15 +43,15 @@ class VolumeOnly:
 
     def fit(self, train: Sequence[Example], tune: Sequence[Example], task: Task, *, seed: int) -> Fitted:
         """As in `models.contract.Model`; nothing is drawn at random, so `seed` changes nothing."""
-        from phenolens.models.linear import fit_linear
+        from phenolens.models.pooled import fit_pooled
 
         del seed
-        return fit_linear(self, train, tune, task)
+        return fit_pooled(self, train, tune, task)
 
     def restore(self, weights: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> Fitted:
-        from phenolens.models.linear import FittedLinear
+        from phenolens.models.pooled import restore_pooled
 
-        return FittedLinear.restore(weights, config, model=self)
+        return restore_pooled(self, weights, config)
 
 
 plugin = VolumeOnly

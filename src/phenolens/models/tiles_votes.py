@@ -1,0 +1,98 @@
+"""From tiles to a patient: the mean of the tiles' probabilities, the majority of their classes, and attention.
+
+The attention vote is a mean whose weights are read from the hidden layer of each tile by gated attention (Ilse, Tomczak
+and Welling, ICML 2018). It is fitted after the network, on the training units of the fold, and starts as the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from phenolens.core.types import FloatArray
+from phenolens.models.bags import Scaler
+from phenolens.models.contract import Probabilities
+from phenolens.models.determinism import fixed_torch
+
+WIDTH = 32
+STEPS = 200
+RATE = 0.01
+DECAY = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vote:
+    """The fitted attention: its arrays by name, and the scaling of the hidden layer."""
+
+    arrays: Mapping[str, FloatArray]
+    scaler: Scaler
+
+    def scores(self, hidden: FloatArray) -> npt.NDArray[np.float64]:
+        """The attention score of each tile (n,), before the softmax."""
+        with fixed_torch(0), torch.inference_mode():
+            held = {name: torch.from_numpy(np.array(value)) for name, value in self.arrays.items()}
+            found: FloatArray = _scores(held, torch.from_numpy(self.scaler.apply(hidden))).numpy()
+        return found.astype(np.float64)
+
+
+def majority(p: Probabilities) -> npt.NDArray[np.float64]:
+    """The share of tiles (n, k) whose most probable class each is, (k,); the first class wins a tie."""
+    shares: npt.NDArray[np.float64] = np.bincount(p.argmax(1), minlength=p.shape[1]) / len(p)
+    return shares
+
+
+def weighed(p: Probabilities, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean of p (n, k) under softmax(scores (n,)), (k,)."""
+    weights = np.exp(scores - scores.max())
+    made = (p * (weights / weights.sum())[:, None]).sum(0)
+    shares: npt.NDArray[np.float64] = made / made.sum()
+    return shares
+
+
+def fit_vote(
+    train: Sequence[tuple[FloatArray, Probabilities]],
+    truth: Sequence[int],
+    class_weights: npt.NDArray[np.float64],
+    *,
+    seed: int,
+) -> Vote:
+    """From the hidden layer and probabilities of the training units, by class-weighted log loss of their vote."""
+    fitted = Scaler.fit(hidden for hidden, _ in train)
+    scaler = Scaler(mean=fitted.mean.astype(np.float32), scale=fitted.scale.astype(np.float32))
+    with fixed_torch(seed):
+        held = _begin(train[0][0].shape[1])
+        z = torch.from_numpy(np.concatenate([scaler.apply(hidden) for hidden, _ in train]))
+        counts = [len(hidden) for hidden, _ in train]
+        p = [torch.from_numpy(np.asarray(tiles, dtype=np.float32)) for _, tiles in train]
+        weight = torch.tensor([class_weights[t] for t in truth], dtype=torch.float32)
+        optimiser = torch.optim.AdamW(list(held.values()), RATE, weight_decay=DECAY)
+        for _ in range(STEPS):
+            scores = torch.split(_scores(held, z), counts)
+            votes = torch.stack([torch.softmax(a, 0) @ b for a, b in zip(scores, p, strict=True)])
+            chosen = votes[torch.arange(len(votes)), torch.tensor(truth)].clamp_min(1e-6)
+            optimiser.zero_grad()
+            loss = -(weight * chosen.log()).sum() / weight.sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        arrays = {name: value.detach().numpy().copy() for name, value in held.items()}
+    return Vote(arrays=arrays, scaler=scaler)
+
+
+def _begin(width: int) -> dict[str, torch.Tensor]:
+    """Random gates and a score of zero: the mean."""
+    made = {
+        "signal": torch.randn(width, WIDTH) / width**0.5,
+        "gate": torch.randn(width, WIDTH) / width**0.5,
+        "score": torch.zeros(WIDTH),
+    }
+    return {name: value.requires_grad_() for name, value in made.items()}
+
+
+def _scores(held: Mapping[str, torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+    made: Any = (torch.tanh(z @ held["signal"]) * torch.sigmoid(z @ held["gate"])) @ held["score"]
+    return made  # type: ignore[no-any-return]
