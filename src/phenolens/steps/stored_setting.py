@@ -31,7 +31,7 @@ class ScanSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideSetting:
-    """The encoder, and how slides are prepared where nothing was drawn on them."""
+    """The encoder, and how slides are prepared where nothing was drawn on them and their colours normalised."""
 
     encoder: Choice
     region: RegionSettings
