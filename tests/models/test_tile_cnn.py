@@ -24,6 +24,7 @@ from phenolens.models.fit import FitJob, fit, fits_predictions, fits_tiles, run_
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import load_fit
 from phenolens.models.tiles_backbone import backbone, depths
+from phenolens.models.tiles_fitted import evaluated, together
 from phenolens.models.tiles_network import TileNetwork, rates
 
 TASK = TASKS.create("classification", {"target": "subtype", "classes": CLASSES})
@@ -125,6 +126,18 @@ def test_a_unit_of_several_slides_is_the_mean_of_all_their_tiles(trained: Any) -
     whole = trained.predict([example("x", None, *sets)])
     alone = [trained.predict([example("x", None, s)]) for s in sets]
     np.testing.assert_allclose(whole, (3 * alone[0] + 5 * alone[1]) / 8, atol=1e-7)
+
+
+def test_tiles_of_several_images_judged_together_are_as_judged_alone(trained: Any) -> None:
+    rng = np.random.default_rng(2)
+    sets = [tileset(stripes(rng, n, coarse=n % 2 == 0)) for n in (3, 40, 1, 1)]
+    chosen = list(zip(sets, ([2, 0], range(40), [0], [0]), strict=True))
+    with torch.inference_mode():
+        made = together(trained.network, chosen, 1)
+        for (held, rows), (p, hidden) in zip(chosen, made, strict=True):
+            alone = evaluated(trained.network, held, rows, 1)
+            np.testing.assert_allclose(p, alone[0], atol=1e-6)
+            np.testing.assert_allclose(hidden, alone[1], atol=1e-4)
 
 
 def test_a_patient_with_a_few_tiles_is_predicted_and_marked(trained: Any) -> None:

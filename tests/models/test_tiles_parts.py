@@ -195,6 +195,17 @@ def test_attention_finds_the_tiles_that_tell_where_the_mean_is_drowned() -> None
     assert min(votes) > 0.75
 
 
+def test_units_of_one_tile_leave_nothing_to_weigh_and_do_no_harm() -> None:
+    rng = np.random.default_rng(0)
+    one = [(rng.normal(size=(1, 4)).astype(np.float32), np.array([[0.7, 0.3]])) for _ in range(6)]
+    vote = fit_vote(one, [0, 1] * 3, np.ones(2), seed=0)
+    np.testing.assert_array_equal(vote.scores(rng.normal(size=(5, 4)).astype(np.float32)), np.zeros(5))
+    several = [(rng.normal(size=(n, 4)).astype(np.float32), rng.dirichlet([1, 1], n)) for n in (1, 30, 2)]
+    found = fit_vote([*several, *one], [0, 1, 0, *[0, 1] * 3], np.ones(2), seed=0)
+    assert np.isfinite(found.scores(several[1][0])).all()
+    assert np.ptp(found.scores(several[1][0])) > 0.1
+
+
 def test_stopping_looks_at_a_fixed_even_choice_of_tiles() -> None:
     unit = shelves([example("a", "A", tileset(plain(3)), tileset(plain(9)))], TASK)
     assert [rows for _, rows in evenly(unit, 4)] == [[0], [1, 4, 8]]

@@ -17,7 +17,7 @@ from phenolens.models.checkpoint import Checkpoint
 from phenolens.models.determinism import fixed_torch
 from phenolens.models.tiles_backbone import backbone, weights_of
 from phenolens.models.tiles_feed import Sampler, Shelf, shelves
-from phenolens.models.tiles_fitted import FittedTiles, evaluated, few
+from phenolens.models.tiles_fitted import FittedTiles, few, together
 from phenolens.models.tiles_network import TileNetwork
 from phenolens.models.tiles_start import Start
 from phenolens.models.tiles_training import Settings, Training, evenly
@@ -119,9 +119,11 @@ def _begun(settings: Beginning, classes: int, start: Start | None) -> TileNetwor
 
 def _vote(network: TileNetwork, units: Sequence[Sequence[Shelf]], class_weights: Any, seed: int, workers: int) -> Vote:
     """The attention vote, fitted on up to VOTED tiles of every training unit, spread evenly over its images."""
-    said = []
+    chosen = [evenly(unit, VOTED) for unit in units]
     with torch.inference_mode():
-        for unit in units:
-            made = [evaluated(network, s.held, rows, workers) for s, rows in evenly(unit, VOTED)]
-            said.append((np.concatenate([h for _, h in made]), np.concatenate([p for p, _ in made])))
+        made = iter(together(network, [(s.held, rows) for unit in chosen for s, rows in unit], workers))
+    said = []
+    for unit in chosen:
+        own = [next(made) for _ in unit]
+        said.append((np.concatenate([hidden for _, hidden in own]), np.concatenate([p for p, _ in own])))
     return fit_vote(said, [unit[0].label for unit in units], class_weights, seed=seed)

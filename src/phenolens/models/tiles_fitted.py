@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,11 @@ class FittedTiles:
         with fixed_torch(0, device.type), torch.inference_mode():
             if device.type != "cpu":
                 torch.use_deterministic_algorithms(False)
-            network = self.network.to(device).eval()
+                self.network.to(device)
+            network = self.network.eval()
             made = [evaluated(network, held, range(len(held)), self.workers) for _, held in sets]
-            self.network.to("cpu")
+            if device.type != "cpu":
+                self.network.to("cpu")
         return Read(
             images=tuple(image for image, _ in sets),
             coords=tuple(held.coords for _, held in sets),
@@ -156,19 +159,30 @@ def evaluated(
     network: TileNetwork, held: TileSet, rows: Sequence[int], workers: int
 ) -> tuple[Probabilities, FloatArray]:
     """Probabilities (n, k) and hidden layer (n, width) of some tiles of one image, EVALUATED at a time."""
+    return together(network, [(held, rows)], workers)[0]
+
+
+def together(
+    network: TileNetwork, chosen: Sequence[tuple[TileSet, Sequence[int]]], workers: int
+) -> list[tuple[Probabilities, FloatArray]]:
+    """The same for some tiles of each of several images; a forward pass may hold tiles of more than one."""
     device = next(network.parameters()).device
+    every = [(held, row) for held, rows in chosen for row in rows]
+    cuts = [every[at : at + EVALUATED] for at in range(0, len(every), EVALUATED)]
     p, hidden = [], []
-    for tiles in _pieces(held, rows, workers):
+    for tiles in map(_pixels, cuts) if len(cuts) == 1 else ahead(cuts, _pixels, workers):
         with autocast(device):
             logits, layer = network(as_pixels(tiles, device))
         p.append(softmax(logits.float().cpu().numpy().astype(np.float64)))
         hidden.append(layer.float().cpu().numpy())
-    return np.concatenate(p), np.concatenate(hidden)
+    ends = np.cumsum([len(rows) for _, rows in chosen])[:-1]
+    return list(zip(np.split(np.concatenate(p), ends), np.split(np.concatenate(hidden), ends), strict=True))
 
 
-def _pieces(held: TileSet, rows: Sequence[int], workers: int) -> Iterator[Rgb]:
-    cuts = [list(rows[at : at + EVALUATED]) for at in range(0, len(rows), EVALUATED)]
-    return ahead(cuts, held.pixels, workers)
+def _pixels(tiles: Sequence[tuple[TileSet, int]]) -> Rgb:
+    """The tiles (n, s, s, 3) of rows of sets, those of one set read at once."""
+    runs = [list(run) for _, run in groupby(tiles, key=lambda tile: id(tile[0]))]
+    return np.concatenate([run[0][0].pixels([row for _, row in run]) for run in runs])
 
 
 def few(count: int, usual: float) -> str:

@@ -19,7 +19,7 @@ from phenolens.models.checkpoint import Checkpoint
 from phenolens.models.linear import log_loss
 from phenolens.models.tiles_augment import as_pixels, changed
 from phenolens.models.tiles_feed import Batch, Sampler, Shelf, ahead
-from phenolens.models.tiles_fitted import evaluated
+from phenolens.models.tiles_fitted import together
 from phenolens.models.tiles_loss import loss_of
 from phenolens.models.tiles_network import TileNetwork, optimiser_of, rates
 from phenolens.models.training import Schedule, autocast
@@ -141,11 +141,11 @@ class Training:
     def tune_loss(self) -> float:
         """Class-weighted log loss of the units' mean probabilities over a fixed, even choice of their tiles."""
         self.network.eval()
-        p, truth = [], np.array([label for label, _ in self.tune], dtype=np.intp)
+        truth = np.array([label for label, _ in self.tune], dtype=np.intp)
         with torch.inference_mode():
-            for _, chosen in self.tune:
-                made = [evaluated(self.network, s.held, rows, self.settings.workers)[0] for s, rows in chosen]
-                p.append(np.concatenate(made).mean(0))
+            chosen = [(s.held, rows) for _, unit in self.tune for s, rows in unit]
+            made = iter(together(self.network, chosen, self.settings.workers))
+        p = [np.concatenate([next(made)[0] for _ in unit]).mean(0) for _, unit in self.tune]
         return log_loss(np.array(p), truth, self.class_weights)
 
     def _copy(self) -> dict[str, torch.Tensor]:

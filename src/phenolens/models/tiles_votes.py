@@ -67,13 +67,12 @@ def fit_vote(
     with fixed_torch(seed):
         held = _begin(train[0][0].shape[1])
         z = torch.from_numpy(np.concatenate([scaler.apply(hidden) for hidden, _ in train]))
-        counts = [len(hidden) for hidden, _ in train]
-        p = [torch.from_numpy(np.asarray(tiles, dtype=np.float32)) for _, tiles in train]
+        place, p = _padded([tiles for _, tiles in train])
         weight = torch.tensor([class_weights[t] for t in truth], dtype=torch.float32)
         optimiser = torch.optim.AdamW(list(held.values()), RATE, weight_decay=DECAY)
         for _ in range(STEPS):
-            scores = torch.split(_scores(held, z), counts)
-            votes = torch.stack([torch.softmax(a, 0) @ b for a, b in zip(scores, p, strict=True)])
+            scores = torch.full((p.shape[0] * p.shape[1],), -torch.inf).index_copy(0, place, _scores(held, z))
+            votes = (torch.softmax(scores.view(p.shape[:2]), 1)[:, :, None] * p).sum(1)
             chosen = votes[torch.arange(len(votes)), torch.tensor(truth)].clamp_min(1e-6)
             optimiser.zero_grad()
             loss = -(weight * chosen.log()).sum() / weight.sum()
@@ -81,6 +80,16 @@ def fit_vote(
             optimiser.step()
         arrays = {name: value.detach().numpy().copy() for name, value in held.items()}
     return Vote(arrays=arrays, scaler=scaler)
+
+
+def _padded(units: Sequence[Probabilities]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of the tiles of all units, (units, most tiles, k), 0 where a unit has none, and the place of each
+    tile among units and tiles."""
+    most = max(len(tiles) for tiles in units)
+    place = np.concatenate([np.arange(len(tiles)) + at * most for at, tiles in enumerate(units)])
+    p = np.zeros((len(units) * most, units[0].shape[1]), dtype=np.float32)
+    p[place] = np.concatenate(list(units))
+    return torch.from_numpy(place), torch.from_numpy(p.reshape(len(units), most, -1))
 
 
 def _begin(width: int) -> dict[str, torch.Tensor]:
