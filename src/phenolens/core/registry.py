@@ -128,23 +128,25 @@ class Choice:
         return DOORS[f"{self.kind}s"].create(self.name, self.params, base=self.base)
 
     def identity(self) -> dict[str, Any]:
-        """What of the choice enters artefact keys: name, version, parameters and the content of a lab's own file."""
+        """What of the choice is told of it: name, version, parameters and the content of a lab's own file.
+
+        Parameters that change no number (a field's metadata says `key` False: a path, threads) are left out.
+        """
         made = self.create()
         name, content = self.name, None
         if ".py:" in name:
             file, _, attribute = name.rpartition(":")
             name = attribute
             content = hashlib.sha256(((self.base or Path()) / file).read_bytes()).hexdigest()
-        known = {"door": self.kind, "name": name, "version": made.version, "parameters": dataclasses.asdict(made)}
+        silent = {f.name for f in dataclasses.fields(made) if not f.metadata.get("key", True)}
+        told = {k: v for k, v in dataclasses.asdict(made).items() if k not in silent}
+        known = {"door": self.kind, "name": name, "version": made.version, "parameters": told}
         return known if content is None else {**known, "content": content}
 
     def keyed(self) -> dict[str, Any]:
-        """The identity as it enters artefact keys: parameters that change no number (a field's metadata says `key`
-        False: a path, a number of threads) are left out, and the hash of the content it begins with, its
-        `fingerprint()`, is "weights". Raises WeightsMissingError where that content is not on this machine."""
+        """The identity as it enters artefact keys: the hash of the content it begins with, its `fingerprint()`, is
+        "weights". Raises WeightsMissingError where that content is not on this machine."""
         made, known = self.create(), self.identity()
-        silent = {f.name for f in dataclasses.fields(made) if not f.metadata.get("key", True)}
-        known["parameters"] = {k: v for k, v in known["parameters"].items() if k not in silent}
         return {**known, "weights": made.fingerprint()} if hasattr(made, "fingerprint") else known
 
 
