@@ -218,6 +218,7 @@ def test_masks_are_lent_by_a_finished_study_of_masks_only(finished: Path, tmp_pa
         ({"task": {"kind": "segmentation", "classes": ["a", "b"]}}, "classes"),
         ({"task": {"target": "kind"}}, "which is for segmentation"),
         ({"task": {"target": "kind", "tolerance_mm": 1.0}}, "tolerance_mm without masks"),
+        ({"task": {"kind": "segmentation", "tolerance_um": 9.0}}, "tolerance_um of masks on scans"),
         ({"scan": {"masks": "../other"}}, "predicted masks as the truth"),
         ({"validation": {"scheme": "one_patient_per_class"}}, "where there are no classes"),
         ({"task": {}}, "no 'task.target'"),

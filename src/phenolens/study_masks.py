@@ -72,6 +72,9 @@ def _reading(study: Study) -> list[Fault]:
         found = f"features.size {getattr(made, 'size', None)}: a window around the drawn region"
         expected = "size: null, the whole scan, since where the region lies is what is asked"
         faults.append((("features", "size"), found, expected, "set features.size: null"))
+    if "tolerance_um" in study.task.model_fields_set:
+        todo = "set tolerance_mm, in millimetres"
+        faults.append((("task", "tolerance_um"), "tolerance_um of masks on scans", "tolerance_mm", todo))
     if getattr(made, "mask_channel", False):
         found, todo = "the drawn mask as a channel of what the model reads", "remove mask_channel"
         faults.append((("features", "mask_channel"), found, "mask_channel: false", todo))
