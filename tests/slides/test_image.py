@@ -57,7 +57,8 @@ def test_area_resampling_counts_every_pixel_by_the_length_it_covers(x: float, wi
     for i in range(size):
         a, b = x + i * width / size, x + (i + 1) * width / size
         share = np.clip(np.minimum(b, np.arange(26) + 1) - np.maximum(a, np.arange(26)), 0, None)
-        assert np.abs(share @ pixels[0] / share.sum() - out[0, i]).max() <= 0.51
+        # half a level of rounding, and a tenth of the fixed-point sums that whole factors are reduced with
+        assert np.abs(share @ pixels[0] / share.sum() - out[0, i]).max() <= 0.61
 
 
 def test_area_resampling_keeps_the_axes_apart() -> None:
