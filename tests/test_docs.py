@@ -17,6 +17,7 @@ import yaml
 from phenolens.cli import app
 from phenolens.cohort import table
 from phenolens.core.registry import ENCODERS, MODELS
+from phenolens.experiments import experiments
 from phenolens.features.table import read_feature_table
 from phenolens.recipes import recipes
 from phenolens.scans.quality import ScanQualitySettings
@@ -25,7 +26,7 @@ from phenolens.study import Study
 ROOT = Path(__file__).parents[1]
 GUIDES = (
     *("docs/scans.md", "docs/models.md", "docs/radiomics.md", "docs/segmentation.md", "docs/survival.md"),
-    *("docs/evidence.md", "docs/honesty.md"),
+    *("docs/evidence.md", "docs/honesty.md", "docs/experiments.md"),
 )
 PAGES = ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "benchmarks/README.md", *GUIDES)
 BASE: dict[str, Any] = {
@@ -70,8 +71,9 @@ SHOWN = [(page, i) for page in GUIDES for i in range(len(blocks(page, "yaml")))]
 def test_every_study_or_part_of_one_in_a_guide_loads(tmp_path: Path, page: str, place: int) -> None:
     shown = yaml.safe_load(blocks(page, "yaml")[place])
     content = shown if "study" in shown else BASE | shown
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
-    assert Study.load(tmp_path).model_choices()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    studies = [one.study for one in experiments(tmp_path)] or [Study.load(tmp_path)]
+    assert all(study.model_choices() for study in studies)
 
 
 def write_tables(folder: Path) -> None:

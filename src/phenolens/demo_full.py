@@ -24,7 +24,8 @@ PATIENTS = 15
 SLIDE_PX = 2400
 _FINE, _COARSE, _LOW = {"mpp": 1.0}, {"mpp": 2.5}, {"mpp": 8.0}
 _TILES = {"size_px": 64, "max_per_patient": 40}
-_CNN = {"epochs": 6, "patience": 3, "batch": 32}
+_MIL = {"epochs": 40, "patience": 8}
+_CNN = {"epochs": 6, "patience": 3, "batch": 32, "tiles_per_epoch": 1024, "tune_tiles": 24, "width": 64}
 
 
 def overrides(weights: dict[str, Path], home: Path) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def overrides(weights: dict[str, Path], home: Path) -> dict[str, Any]:
     cnn, held = [{"tile_cnn": trained}], {"holdout": "set == 'test'"}
     of = {
         "compare": {"features": {"encoder": encoders}, "models": [{"tile_head": {}}]},
-        "mil": {"validation": held},
+        "mil": {"models": ["tile_head", *({name: _MIL} for name in ("abmil", "clam", "transmil"))], "validation": held},
         "finetune": {"models": cnn},
         "segment": {
             "tiles": {"mpp": 5.0, "size_px": 64, "step_px": 32},

@@ -11,29 +11,27 @@ import numpy as np
 import pandas as pd
 from PIL import Image as Pillow
 
-from phenolens.core.errors import ImageError, ModelError, PhenolensError
+from phenolens.core.errors import ModelError, PhenolensError
 from phenolens.core.progress import Progress
-from phenolens.core.registry import EXPLAINERS, Choice
+from phenolens.core.registry import EXPLAINERS
 from phenolens.core.store import Store, atomic, canonical, fingerprint
-from phenolens.core.types import Example, Part
+from phenolens.core.tileset import TileSet
+from phenolens.core.types import Bag, BagSource, Example, Part, TileSource
 from phenolens.explain.draw import overlay
-from phenolens.explain.heatmaps import heatmaps
-from phenolens.features.bagfile import BagFile
-from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract
+from phenolens.explain.heatmaps import condensed, heatmaps
+from phenolens.features.extract import ExtractJob, encoder_identity, extract, stored_slide
 from phenolens.models.predict import Stored, check_fit, load_model
 from phenolens.predict_masks import predict_masks
+from phenolens.predict_outlines import predict_outlines
 from phenolens.predict_scans import predict_scans
 from phenolens.sections import SEGMENTATION
-from phenolens.slides.normalise import Method
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare
-from phenolens.slides.quality import QualitySettings
-from phenolens.slides.region import RegionSettings
-from phenolens.slides.stain import stain_check
-from phenolens.slides.tiles import TileSettings, draw
+from phenolens.slides.stain import refuse_stain
+from phenolens.slides.tiles import draw
 from phenolens.steps.desk import write_csv
 from phenolens.steps.duplicates import Seen, told_of
 from phenolens.steps.guarded import guarded
-from phenolens.steps.stored_setting import study_folder
+from phenolens.steps.stored_setting import SlideSetting, slide_setting, study_folder
 
 
 @dataclass(frozen=True)
@@ -44,18 +42,7 @@ class Predicted:
     refused: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How the model's features were made, from its config."""
-
-    encoder: Choice
-    region: RegionSettings
-    tiles: TileSettings
-    quality: QualitySettings
-    stain: Method | None
-
-
-def setting_of(stored: Stored, base: Path) -> Setting:
+def setting_of(stored: Stored, base: Path) -> SlideSetting:
     """The settings in a model's config; a model fitted on features made elsewhere cannot read slides."""
     context = stored.config["context"]
     chosen = context.get("encoder_choice")
@@ -65,13 +52,8 @@ def setting_of(stored: Stored, base: Path) -> Setting:
             expected="a model whose features phenolens made",
             todo="fit the study with features: {encoder: ...} to predict slides",
         )
-    return Setting(
-        encoder=Choice("encoder", chosen["name"], _placed(chosen["params"], base), base),
-        region=RegionSettings(**context["region"]),
-        tiles=TileSettings(**context["tiles"]),
-        quality=QualitySettings(**context["quality"]),
-        stain=context.get("normalised"),
-    )
+    made = slide_setting(stored.config, base)
+    return replace(made, encoder=replace(made.encoder, params=_placed(chosen["params"], base)))
 
 
 def _placed(params: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -96,18 +78,24 @@ def predict_images(
     stored = load_model(model, base=base)
     if "scan" in stored.config["context"]:
         return Predicted(*_scans(stored, images, out, base, model, progress))
-    setting = setting_of(stored, base)
-    _refuse_encoder(stored, setting, model)
-    rows: list[dict[str, Any]] = []
-    lines: list[str] = []
-    for path, name in zip(images, _names(images), strict=True):
-        job = SlideJob(
+    jobs = [
+        SlideJob(
             patient=name,
             image=name,
             path=str(path.resolve()),
             annotation=None if annotation is None else str(annotation.resolve()),
             mpp=mpp,
         )
+        for path, name in zip(images, _names(images), strict=True)
+    ]
+    if stored.config["task"]["name"] == SEGMENTATION:
+        said, refused = predict_outlines(stored, jobs, out, base=base, model=model, progress=progress)
+        return Predicted(tuple(said), refused)
+    setting = setting_of(stored, base)
+    _refuse_encoder(stored, setting, model)
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for path, job in zip(images, jobs, strict=True):
         try:
             row, said = _predict_one(job, stored, setting, out, model, workers, progress)
         except PhenolensError as error:
@@ -144,7 +132,7 @@ def _names(images: Sequence[Path]) -> list[str]:
     return [stem if n == 1 else f"{stem}-{n}" for stem, n in zip(stems, counts, strict=True)]
 
 
-def _refuse_encoder(stored: Stored, setting: Setting, model: Path) -> None:
+def _refuse_encoder(stored: Stored, setting: SlideSetting, model: Path) -> None:
     """Stop before any slide is read when this machine's encoder is not the one of the training."""
     found, wanted = canonical(encoder_identity(setting.encoder)), canonical(stored.config["context"]["encoder"])
     if found != wanted:
@@ -159,7 +147,7 @@ def _refuse_encoder(stored: Stored, setting: Setting, model: Path) -> None:
 def _predict_one(
     job: SlideJob,
     stored: Stored,
-    setting: Setting,
+    setting: SlideSetting,
     out: Path,
     model: Path,
     workers: int | None,
@@ -176,11 +164,11 @@ def _predict_one(
     key = prepare(job, region, setting.tiles, setting.quality, root)
     thumbnail = np.asarray(Pillow.open(store.path("thumbnail", key, ".jpg")).convert("RGB"))
     made = load_prepared(store, key)
-    _refuse_stain(thumbnail, made)
+    refuse_stain(thumbnail, made.image)
     notes += told_of(model, stored, Seen(patient=job.patient, image=job.image, kind="", look=made.facts["look"]))
     source = _features(job, key, made, setting, root, workers, progress)
-    bag = source.load()
-    check_fit(stored.config, encoder_identity(setting.encoder), bag, tiles=asdict(setting.tiles))
+    held = source.load()
+    check_fit(stored.config, encoder_identity(setting.encoder), held, tiles=asdict(setting.tiles))
     example = Example(
         patient=job.patient,
         unit_id=job.image,
@@ -191,30 +179,23 @@ def _predict_one(
     pictures = [] if stored.survives else _maps(job, stored, example, thumbnail, int(p.argmax()), out)
     told, said, shown = guarded(stored, example, p)
     row: dict[str, Any] = {"image": Path(job.path).name, **told}
-    row |= {"tiles": len(bag.x), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
-    first = f"{row['image']}: {shown} from {len(bag.x)} tiles"
+    row |= {"tiles": (count := _count(held)), "maps": " ".join(pictures), "notes": "; ".join([*notes, *made.notes])}
+    first = f"{row['image']}: {shown} from {count} tiles"
     return row, [first, *said, *(f"  note: {n}" for n in notes)]
 
 
-def _refuse_stain(thumbnail: np.ndarray[Any, Any], made: Prepared) -> None:
-    found = stain_check(thumbnail)
-    if not found.ok:
-        raise ImageError(
-            f"a stain that does not look like H&E ({found.reason})",
-            expected="an H&E slide, as the model was fitted on",
-            todo="give the H&E slide of the case",
-            where=made.image,
-        )
-
-
 def _features(
-    job: SlideJob, key: str, made: Prepared, setting: Setting, root: Path, workers: int | None, progress: Progress
-) -> BagFile:
+    job: SlideJob, key: str, made: Prepared, setting: SlideSetting, root: Path, workers: int | None, progress: Progress
+) -> BagSource | TileSource:
     content = fingerprint(Path(job.path))
     rows = draw({job.image: len(made.xy)}, setting.tiles.max_per_patient, seed=setting.tiles.seed, patient=content)
     ask = ExtractJob(slide=job, prepared=key, rows=tuple(int(r) for r in rows[job.image]), stain=setting.stain)
     outcome = next(iter(extract([ask], setting.encoder, root, workers=workers, progress=progress)))
-    return bag_file(Store(root), outcome.unwrap())
+    return stored_slide(Store(root), outcome.unwrap(), setting.encoder)
+
+
+def _count(held: Bag | TileSet) -> int:
+    return len(held) if isinstance(held, TileSet) else len(held.x)
 
 
 def _maps(
@@ -226,14 +207,14 @@ def _maps(
     out: Path,
 ) -> list[str]:
     classes = stored.classes
-    offers = ("attention",) if hasattr(stored.fitted, "attention") else ()
+    fitted, asked = condensed(stored.fitted, example)
     written = []
     for method in EXPLAINERS.names():
         explainer = EXPLAINERS.create(method)
         on_bags = getattr(explainer, "reads", "bag") == "bag"
-        if not on_bags or (explainer.needs is not None and explainer.needs not in offers):
+        if not on_bags or (explainer.needs is not None and not hasattr(fitted, explainer.needs)):
             continue
-        (heatmap,) = heatmaps(stored.fitted, example, method, target, classes[target])
+        (heatmap,) = heatmaps(fitted, asked, method, target, classes[target])
         path = out / "maps" / f"{job.image}-{method}.jpg"
         with atomic(path) as part:
             picture = overlay(thumbnail, heatmap, signed=explainer.signed)

@@ -98,6 +98,11 @@ class Study(Section):
         return self.task.kind == SEGMENTATION
 
     @property
+    def lends(self) -> Path | None:
+        """The folder of the segmentation study whose masks are read in place of drawn ones."""
+        return self.scan.masks if self.reads == "scan" else self.region.masks
+
+    @property
     def survives(self) -> bool:
         """Whether the time to an event is predicted."""
         return self.task.kind == SURVIVAL

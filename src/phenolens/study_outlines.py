@@ -42,6 +42,12 @@ def _segmentation(study: Study) -> list[Fault]:
         found = f"tiles inside the drawn annotation '{study.region.annotation}'"
         todo = "remove region.annotation; the class to outline is task.target"
         faults.append((("region", "annotation"), found, "tiles of all tissue, since where the class is is asked", todo))
+    if study.tiles.stain != "none":
+        found, todo = (
+            f"tiles.stain {study.tiles.stain} in a segmentation",
+            "remove tiles.stain; tile_unet changes stains in training",
+        )
+        faults.append((("tiles", "stain"), found, "the colours of the slides, as its windows are read", todo))
     if study.region.masks is not None:
         found, todo = "predicted masks as the truth of a segmentation", "remove region.masks"
         faults.append((("region", "masks"), found, "drawn annotations", todo))

@@ -25,6 +25,10 @@ class MeanModel:
         p = np.array([1 / (1 + np.exp(-e.instances()[:, 0].mean())) for e in examples])
         return np.column_stack([1 - p, p])
 
+    def tile_probability(self, example: Example) -> npt.NDArray[np.float64]:
+        p = 1 / (1 + np.exp(-example.instances()[:, 0].astype(float)))
+        return np.column_stack([1 - p, p])
+
     def attention(self, example: Example) -> npt.NDArray[np.float64]:
         x = np.exp(example.instances()[:, 0].astype(float))
         weights: npt.NDArray[np.float64] = x / x.sum()
@@ -42,7 +46,7 @@ def example(*evidence: Sequence[float]) -> Example:
     return Example(patient="P", unit_id="P", parts=tuple(parts))
 
 
-@pytest.mark.parametrize("method", ["attention", "occlusion"])
+@pytest.mark.parametrize("method", ["attention", "occlusion", "tile_probability"])
 def test_every_method_puts_the_planted_tile_first(method: str) -> None:
     scores = EXPLAINERS.create(method).scores(MeanModel(), example([0, 0.1, 6, -0.2], [0.05, -3]), 1)
     assert scores.shape == (6,)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from bagdata import CLASSES, OF_BAGS, bag, example, shifted, split_of
+from bagdata import CLASSES, NETWORKS, OF_BAGS, bag, example, shifted, split_of
 from sklearn.metrics import roc_auc_score
 
 from phenolens.core.compute import run_all
@@ -76,7 +76,7 @@ class Spy:
 
 def job(name: str = "mean_pool", split: Split | None = SPLIT, examples: list[Example] = EXAMPLES, **kw: Any) -> FitJob:
     upstream = {e.unit_id: f"key of {e.unit_id}" for e in examples}
-    params = {"epochs": 4} if name == "abmil" else {}
+    params = {"epochs": 4} if name in NETWORKS else {}
     made = {"model": Choice("model", name, params), "task": TASK_CHOICE, "split": split, "upstream": upstream, **kw}
     return FitJob(examples=tuple(examples), **made)
 

@@ -19,10 +19,11 @@ from phenolens.core.errors import FeatureError, ModelError, PluginError, Weights
 from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import Store, canonical
 from phenolens.core.types import Example
+from phenolens.features.encoders._timm_rows import row_of
 from phenolens.models.fit import FitJob, fit, fits_predictions, fits_tiles, run_fold, weights_bytes
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import load_fit
-from phenolens.models.tiles_backbone import backbone, depths, row_of
+from phenolens.models.tiles_backbone import backbone, depths
 from phenolens.models.tiles_fitted import evaluated, together
 from phenolens.models.tiles_network import TileNetwork, rates
 

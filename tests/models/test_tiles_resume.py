@@ -90,7 +90,7 @@ def test_a_fit_killed_after_training_does_not_train_again(tmp_path: Path, monkey
     monkeypatch.undo()
     from phenolens.models.tiles_training import Training
 
-    monkeypatch.setattr(Training, "_learn", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(Training, "learn", lambda *_: pytest.fail("trained again"))
     assert stored(tmp_path / "killed", fit(job(), tmp_path / "killed")) == alone
 
 

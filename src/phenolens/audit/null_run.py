@@ -224,9 +224,9 @@ def represent(model: Choice, all_: bool) -> tuple[Choice, str]:
     made = model.create()
     if all_ or made.cheap:
         return model, model.name
-    if made.reads == "volume":
+    if made.reads in ("volume", "tiles"):
         raise ModelError(
-            f"model '{model.name}', whose refits on volumes take minutes each",
+            f"model '{model.name}', whose refits on {made.reads.removesuffix('s')}s take minutes each",
             expected="a model that is refitted in seconds, or your word that this one shall be",
             todo="say phenolens audit --refit-all, and give it the night",
         )

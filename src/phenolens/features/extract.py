@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,12 @@ from phenolens.features.bagfile import BagFile
 from phenolens.features.tilefile import Spool, TileFile
 from phenolens.slides.disturb import Disturbance
 from phenolens.slides.normalise import VERSION as STAIN_VERSION
-from phenolens.slides.normalise import Method, normaliser
+from phenolens.slides.normalise import Method, normaliser, sample_of
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared
 
 VERSION = 1
 _TILES = 64
 _BYTES = 64 * 2**20
-_SAMPLE = 16
-"""Tiles of a slide by which its colours are measured, whichever of them are encoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +223,9 @@ class _Work:
             with self.store.write("features", key, ".h5", provenance) as part:
                 if isinstance(parts, Spool):
                     place = (prepared.frame, prepared.xy[np.asarray(job.rows)], prepared.side)
-                    outlines = outlines_of(prepared, job.rows, size_px) if made.outlines else None
-                    tilefile.write(part, parts, outlines, place, {**told, "recipe": key})
+                    with closing(outlines_of(prepared, job.rows, size_px) if made.outlines else Spool()) as outlines:
+                        given = outlines if made.outlines else None
+                        tilefile.write(part, parts, given, place, {**told, "recipe": key})
                 else:
                     bagfile.write(part, _bag(prepared, job, parts.whole(), made.names, key), told)
         except FeatureError as error:
@@ -268,8 +268,7 @@ def _whole(turn: int, job: ExtractJob, prepared: Prepared) -> Chunk:
     )
     if job.stain is None:
         return whole
-    places = np.unique(np.linspace(0, len(prepared.xy) - 1, _SAMPLE).round().astype(int))
-    tiles, _ = payload_of(dataclasses.replace(whole, xy=prepared.xy[places]))
+    tiles, _ = payload_of(dataclasses.replace(whole, xy=sample_of(prepared.xy)))
     return dataclasses.replace(whole, normalise=normaliser(job.stain, tiles))
 
 

@@ -44,9 +44,8 @@ class BagModel(ABC):
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise ValueError(f"{field.name} must be at least 1, not {value}")
+            if field.type == "int" and getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in 0 to 1 (1 excluded), not {self.dropout}")
         if not 0 < self.instance_share <= 1:

@@ -53,8 +53,8 @@ class ReadsTiles(Fitted, Protocol):
     def read(self, example: Example) -> Read: ...
     def pooled(self, read: Read) -> dict[str, npt.NDArray[np.float64]]: ...
     def condensed(self, example: Example) -> tuple[Any, Example]:
-        """A predictor on bags of what was said of the tiles, and the example as such bags; it offers what the model
-        offers, without reading a pixel again."""
+        """A predictor on bags of what was said of the tiles, and the example as such bags; it predicts and offers what
+        the model does, without reading a pixel again."""
         ...
 
 

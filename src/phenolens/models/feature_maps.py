@@ -75,7 +75,7 @@ class Backbone:
         state = None if file is None else read_state(file)
         kwargs = {k: v for k, v in self.row.kwargs.items() if k not in ("num_classes", "global_pool")}
         try:
-            return _made(self.row.architecture, state, kwargs)
+            made = _made(self.row.architecture, state, kwargs)
         except (RuntimeError, KeyError, AttributeError, ValueError, TypeError) as fault:
             raise ModelError(
                 f"backbone '{self.name}' that cannot be built as an encoder: {str(fault).splitlines()[0][:160]}",
@@ -83,6 +83,23 @@ class Backbone:
                 todo="choose another backbone, such as resnet50v2, or correct weights",
                 where="" if file is None else str(file),
             ) from fault
+        if state is not None:
+            self._refuse_others(made, state)
+        return made
+
+    def _refuse_others(self, made: Any, state: Mapping[str, Any]) -> None:
+        """Stop where a number of the network is not of the file: timm leaves random what it does not find."""
+        given = {_digest(value) for value in state.values()}
+        every = {n: v for n, v in made.state_dict().items() if not n.endswith("num_batches_tracked")}
+        random = [name for name, value in every.items() if _digest(value) not in given]
+        if random:
+            raise ModelError(
+                f"weights that hold {len(every) - len(random)} of the {len(every)} arrays of backbone '{self.name}' "
+                f"(not {', '.join(random[:3])})",
+                expected=f"the weights of {self.row.architecture}",
+                todo="correct weights, or choose the backbone that they are of",
+                where=str(self.file()),
+            )
 
 
 def _made(architecture: str, state: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> Any:
@@ -93,6 +110,10 @@ def _made(architecture: str, state: Mapping[str, Any] | None, kwargs: Mapping[st
     return timm.create_model(
         architecture, pretrained=True, pretrained_cfg_overlay=overlay, features_only=True, **kwargs
     )
+
+
+def _digest(value: Any) -> bytes:
+    return hashlib.sha256(value.detach().float().contiguous().numpy().tobytes()).digest()
 
 
 def _unknown(found: str, name: str) -> ModelError:

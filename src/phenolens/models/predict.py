@@ -18,6 +18,7 @@ from phenolens.core.errors import ModelError
 from phenolens.core.predictions import GROUPS, survival_columns
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, atomic, canonical, write_text
+from phenolens.core.tileset import TileSet
 from phenolens.core.types import Bag, Example
 from phenolens.models.contract import Fitted, Probabilities
 from phenolens.models.guard import PREFIX, Guard, Judged
@@ -198,29 +199,33 @@ def _refuse_format(config: Any, data: bytes, config_file: Path) -> None:
 def check_fit(
     config: Mapping[str, Any],
     encoder_identity: Mapping[str, Any] | None,
-    bag: Bag,
+    held: Bag | TileSet,
     *,
     tiles: Mapping[str, Any] | None = None,
     stain: str | None = None,
 ) -> None:
     """Refuse features that are not of the kind a stored model was fitted on.
 
-    Compares encoder identity, number and names of features, the side of a tile in µm, and, where given and known, tile
-    settings (`size_px`, `mpp`) and stain. Raises ModelError at the first that differs; says nothing when all fit.
+    Compares encoder identity, number and names of features (of tiles: their px), the side of a tile in µm, and, where
+    given and known, tile settings (`size_px`, `mpp`) and stain. Raises ModelError at the first that differs; says
+    nothing when all fit.
     """
     context, features = config["context"], config["features"]
     name = config["model"]["name"]
     _compare("encoder", _json(encoder_identity), context.get("encoder"), f"extract them with the encoder of '{name}'")
-    _compare("number of features", bag.x.shape[1], features["dimension"], f"use the encoder of '{name}'")
-    if bag.names is not None and features["names"]:
-        _compare("names of features", list(bag.names), features["names"], f"use the encoder of '{name}'")
+    if isinstance(held, TileSet):
+        _compare("tiles with px of", held.size_px, features["tile_px"], "cut the tiles as the model's study did")
+    else:
+        _compare("number of features", held.x.shape[1], features["dimension"], f"use the encoder of '{name}'")
+        if held.names is not None and features["names"]:
+            _compare("names of features", list(held.names), features["names"], f"use the encoder of '{name}'")
     known = context.get("tiles") or {}
     for key in ("size_px", "mpp"):
         if tiles is not None and key in known:
             _compare(f"tiles of {key}", tiles.get(key), known[key], "cut the tiles as the model's study did")
-    on_slide = bag.frame.unit == "um"
-    if on_slide and abs(bag.extent - features["extent"]) > EXTENT_TOLERANCE * features["extent"]:
-        _compare("tiles with a side of", f"{bag.extent:g} µm", f"{features['extent']:g} µm", "check the mpp")
+    on_slide = held.frame.unit == "um"
+    if on_slide and abs(held.extent - features["extent"]) > EXTENT_TOLERANCE * features["extent"]:
+        _compare("tiles with a side of", f"{held.extent:g} µm", f"{features['extent']:g} µm", "check the mpp")
     stains = context.get("stains")
     if stain is not None and stains and stain not in stains:
         _compare("stain", stain, " or ".join(stains), "use a slide of a stain the model was fitted on")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.nn import functional
 from phenolens.core.compat import import_timm
 from phenolens.core.errors import WeightsMissingError
 from phenolens.features.encoders import _hub_weights
-from phenolens.features.encoders._hub_networks import Row, build, pool, rows, tokens_of
+from phenolens.features.encoders._hub_networks import Row, build, pool, tokens_of
 
 RANDOM = "none"
 """What `weights` says for a network without pre-training."""
@@ -45,41 +44,6 @@ class Backbone(nn.Module):
             pixels = functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
         tokens = tokens_of(self.row, self.network, (pixels - self.mean) / self.std)
         return pool(tokens, self.row.pooling, self.row.registers).float()
-
-
-@lru_cache(maxsize=8)
-def row_of(name: str) -> Row:
-    """The row of hub.toml, or what timm says of a network of this name; its dimension is measured.
-
-    Raises ValueError for a name that neither knows, or a network of timm that makes no feature map.
-    """
-    if name in rows():
-        return rows()[name]
-    timm = import_timm()
-    if not timm.is_model(name.partition(".")[0]):
-        raise ValueError(f"backbone '{name}' is neither a row of hub.toml nor a network of timm")
-    with torch.device("meta"):  # shapes without numbers
-        network = timm.create_model(name, pretrained=False, num_classes=0).eval()
-        told = network.pretrained_cfg
-        made = network.forward_features(torch.zeros(1, *told["input_size"]))
-    if made.ndim != 4 or made.shape[1] != network.num_features:
-        raise ValueError(f"backbone '{name}' makes no feature map; name a transformer by its row of hub.toml")
-    return Row(
-        summary=name,
-        library="timm",
-        hub=told.get("hf_hub_id") or "",
-        file="model.safetensors",
-        architecture=name,
-        kwargs={},
-        size_px=told["input_size"][-1],
-        mean=tuple(told["mean"]),
-        std=tuple(told["std"]),
-        dimension=int(made.shape[1]),
-        pooling="gap",
-        licence="as its authors say",
-        gated=False,
-        source=f"timm {name}",
-    )
 
 
 def weights_of(name: str, row: Row, given: str | None) -> Path | None:

@@ -11,10 +11,11 @@ import torch
 
 from phenolens.core.errors import ModelError
 from phenolens.core.types import Example
+from phenolens.features.encoders._timm_rows import row_of
 from phenolens.models.bags import in_order
 from phenolens.models.checkpoint import Checkpoint
 from phenolens.models.determinism import fixed_torch
-from phenolens.models.tiles_backbone import backbone, row_of, weights_of
+from phenolens.models.tiles_backbone import backbone, weights_of
 from phenolens.models.tiles_feed import Sampler, Shelf, shelves
 from phenolens.models.tiles_fitted import FittedTiles, few, together
 from phenolens.models.tiles_network import TileNetwork

@@ -12,13 +12,14 @@ import numpy.typing as npt
 import torch
 
 from phenolens.core.types import Bag, Example, FloatArray, Loaded, Rgb, TileSet
+from phenolens.features.encoders._timm_rows import row_of
 from phenolens.models.bags import Scaler
 from phenolens.models.contract import Probabilities
 from phenolens.models.determinism import fixed_torch
 from phenolens.models.linear import softmax
 from phenolens.models.tile_reading import ATTENTION, MAJORITY, MEAN, Read
 from phenolens.models.tiles_augment import as_pixels
-from phenolens.models.tiles_backbone import backbone, row_of
+from phenolens.models.tiles_backbone import backbone
 from phenolens.models.tiles_feed import ahead, sets_of
 from phenolens.models.tiles_network import TileNetwork
 from phenolens.models.tiles_votes import Vote, majority, weighed

@@ -95,12 +95,13 @@ class Training:
         epoch = self.epoch
         self.network.train()
         for batch in ahead(places, lambda own: self.sampler.batch(epoch, own), self.settings.workers):
-            self._learn(batch)
+            self.learn(batch)
             self.step += 1
             if self.checkpoint is not None and self.step < self.steps and self.checkpoint.due():
                 self._save()
 
-    def _learn(self, batch: Batch) -> None:
+    def learn(self, batch: Batch) -> None:
+        """One step on a batch, at the rate and with the chance of the place it has in training."""
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch, self.step]).generate_state(1)[0]))
         share = rate_at(
             (self.epoch - 1) * self.steps + self.step, self.steps * self.settings.epochs, self.settings.warmup

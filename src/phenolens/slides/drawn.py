@@ -20,6 +20,12 @@ def annotation_of(slide: Slide, job: SlideJob, settings: RegionSettings) -> Anno
     if label is None:
         return None
     asked_by = "region.annotation" if settings.annotation is not None else "task.target"
+    if job.mask_by is not None and not job.annotation:
+        raise AnnotationError(
+            "no predicted annotation of this image",
+            expected="one that the segmentation study found",
+            todo="look at this image in the segmentation study's results/quarantine.csv, or leave it out",
+        )
     if not job.annotation:
         instead = "leave out region.annotation" if settings.annotation is not None else "leave the image out"
         raise AnnotationError(

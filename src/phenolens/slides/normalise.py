@@ -36,6 +36,8 @@ crowdsourcing enables convolutional segmentation of histology images, Bioinforma
 _LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _LAB = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1.0, 1, 1], [1, 1, -2], [1, -1, 0]])
 """RGB → LMS and log LMS → lαβ: Reinhard, Ashikhmin, Gooch and Shirley, Color transfer between images, 2001."""
+_SAMPLE = 16
+"""Tiles of a slide by which its colours are measured, whichever of them are used."""
 _LEAST_PIXELS = 1000
 _MOST_PIXELS = 200_000
 _LEAST_ANGLE = 5.0
@@ -69,6 +71,13 @@ class Normaliser:
             light = np.where(_tissue(tile)[..., None], light, tile)
         made: Rgb = np.clip(np.rint(light), 0, 255).astype(np.uint8)
         return made
+
+
+def sample_of(xy: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The tiles (n, 2) of a slide that its colours are measured on, spread evenly over it."""
+    places = np.unique(np.linspace(0, len(xy) - 1, _SAMPLE).round().astype(int))
+    chosen: npt.NDArray[np.int64] = xy[places]
+    return chosen
 
 
 def normaliser(method: Method, tiles: Rgb) -> Normaliser:

@@ -134,7 +134,7 @@ def prepare(job: SlideJob, region: RegionSettings, tiles: TileSettings, quality:
             content = _prepare(slide, job, settings, _Pictures(store, key, identity))
     except ImageError as fault:
         fault.where = fault.where or job.path
-        if job.mask_by is not None:
+        if job.mask_by:
             fault.found += " (the annotation is a predicted one)"
         raise
     with store.write("prepared", key, ".json", identity) as part:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from phenolens.core.errors import ImageError
 from phenolens.core.types import FloatArray, Rgb
 
 WHITE = (255.0, 255.0, 255.0)
@@ -121,3 +122,15 @@ def stain_check(thumbnail: Rgb) -> StainCheck:
     elif red > 1.2 * green:
         reason = "it absorbs red most, as blue or green stains do"
     return StainCheck(ok=not reason, direction=(red, green, blue), reason=reason)
+
+
+def refuse_stain(thumbnail: Rgb, image: str) -> None:
+    """Raise ImageError where a thumbnail does not look like H&E, as the models were fitted on."""
+    found = stain_check(thumbnail)
+    if not found.ok:
+        raise ImageError(
+            f"a stain that does not look like H&E ({found.reason})",
+            expected="an H&E slide, as the model was fitted on",
+            todo="give the H&E slide of the case",
+            where=image,
+        )

@@ -20,6 +20,7 @@ def context_of(desk: Desk, ready: Ready) -> dict[str, Any]:
         **_of_kind(desk, ready),
         "quality": dict(study.quality),
         "unit": study.task.unit,
+        **({"outline": study.task.target} if study.segments and study.reads == "slide" else {}),
     }
 
 

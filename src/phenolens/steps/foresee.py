@@ -26,7 +26,7 @@ from phenolens.slides.tiles import check_mpp
 from phenolens.steps import scans, tables
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.readings import disturbances
-from phenolens.steps.slides import jobs_of, open_features, without_file
+from phenolens.steps.slides import PENDING, jobs_of, open_features, without_file
 
 _TRIAL = 8
 _BYTES_PER_VALUE = 4
@@ -46,7 +46,8 @@ class Header:
 def _open(job: SlideJob, region: RegionSettings, mpp: float) -> Header:
     with open_slide(Path(job.path), patient=job.patient, image=job.image, mpp=job.mpp) as slide:
         check_mpp(slide.frame, mpp)
-        annotation_of(slide, job, region)
+        if job.mask_by != PENDING:
+            annotation_of(slide, job, region)
         area = float(np.prod(np.array(slide.frame.shape) * np.array(slide.frame.spacing)))
         return Header(area, slide.format, slide.frame.mpp)
 
@@ -65,7 +66,7 @@ def foresee(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
 
 
 def _slides(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
-    findings, headers = _headers(desk, [job for job, _ in jobs_of(ready)])
+    findings, headers = _headers(desk, [job for job, _ in jobs_of(desk, ready, make=False)])
     missing = _weights(desk)
     return [*findings, *missing], [] if missing else _cost(desk, headers)
 
@@ -131,7 +132,7 @@ def _headers(desk: Desk, jobs: Sequence[SlideJob]) -> tuple[list[Finding], dict[
 
 
 def _folder(desk: Desk, ready: Ready) -> tuple[list[Finding], list[str]]:
-    jobs = [job for job, _ in jobs_of(ready)]
+    jobs = [job for job, _ in jobs_of(desk, ready)]
     bags = open_features(desk, ready)
     findings = [_will_be_quarantined(job, without_file(desk, job.image)) for job in jobs if job.image not in bags]
     tiles, width = sum(bag.size[0] for bag in bags.values()), max((bag.size[1] for bag in bags.values()), default=0)

@@ -14,12 +14,13 @@ from PIL import Image as Pillow
 
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, canonical, fingerprint, key_of
-from phenolens.core.types import Frame
+from phenolens.core.types import Frame, Rgb
 from phenolens.models.predict import Stored, load_fit, load_model
 from phenolens.models.windows import called, stitch
 from phenolens.slides.annotation import write_annotation
 from phenolens.slides.contour import compared, save_jpeg
 from phenolens.slides.image import Slide, open_slide
+from phenolens.slides.normalise import Method, normaliser, sample_of
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared, prepare
 from phenolens.slides.raster import inside, outline_of, without_small
 from phenolens.slides.region import mm2, polygons, slide_box
@@ -91,7 +92,7 @@ def find_on_slide(job: SlideFoundJob, root: Path) -> str:
     refuse_seen(stored, job.slide.patient)
     prepared = load_prepared(store, job.prepared)
     with _opened(job.slide) as slide:
-        found, bounds = found_on(slide, prepared.tissue, stored), slide.bounds
+        found, bounds = found_on(slide, prepared, stored), slide.bounds
     thumbnail = np.asarray(Pillow.open(store.path("thumbnail", job.prepared, ".jpg")).convert("RGB"))
     with store.write("overlays", key, ".jpg", identity) as part:
         save_jpeg(compared(thumbnail, prepared.frame, prepared.outline, found), part)
@@ -102,7 +103,7 @@ def find_on_slide(job: SlideFoundJob, root: Path) -> str:
     return key
 
 
-def found_on(slide: Slide, tissue: Any, stored: Stored) -> Any:
+def found_on(slide: Slide, prepared: Prepared, stored: Stored) -> Any:
     """What a stored model finds within the tissue of a slide, as a MultiPolygon in level-0 px; empty where nothing.
 
     Windows of the size and spacing of the training's tiles, overlapping by half, only where tissue is; the slide is
@@ -112,10 +113,14 @@ def found_on(slide: Slide, tissue: Any, stored: Stored) -> Any:
     size = fitted.seen.size_px
     sheet = Sheet(frame=slide.frame, mpp=fitted.seen.extent / size)
     check_mpp(slide.frame, sheet.mpp)
-    wanted = sheet.inside(tissue)
+    wanted = sheet.inside(prepared.tissue)
+    method: Method | None = stored.config["context"].get("normalised")
+    sample = None if method is None else slide.read_tiles(sample_of(prepared.xy), prepared.side, size)
+    colours = None if method is None or sample is None else normaliser(method, sample)
 
-    def read(corners: npt.NDArray[np.int64]) -> Any:
-        return slide.read_tiles(corners * sheet.step, size * sheet.step, size)
+    def read(corners: npt.NDArray[np.int64]) -> Rgb:
+        tiles = slide.read_tiles(corners * sheet.step, size * sheet.step, size)
+        return tiles if colours is None else colours.apply(tiles)
 
     with fitted.at_work() as tell:
         plane = stitch(tell, read, wanted, size)
@@ -160,7 +165,7 @@ def found_on_new(job: SlideJob, stored: Stored, setting: SlideSetting, root: Pat
     refuse_seen(stored, job.patient)
     key = prepare(replace(job, annotation=None), setting.region, setting.tiles, setting.quality, root)
     with _opened(job) as slide:
-        return found_on(slide, load_prepared(Store(root), key).tissue, stored), key, slide.bounds
+        return found_on(slide, load_prepared(Store(root), key), stored), key, slide.bounds
 
 
 def _opened(job: SlideJob) -> Slide:

@@ -32,6 +32,7 @@ class Lender:
     folder: Path
     name: str
     study_id: str
+    target: str
     masks: Mapping[tuple[str, str], Mapping[str, Any]]
     seen: Mapping[str, frozenset[str]]
     final: Path
@@ -49,25 +50,29 @@ class Lender:
 
 
 def lender(desk: Desk) -> Lender | None:
-    """The study that `scan.masks` names, None where there is none. Raises StudyError where it is not finished."""
-    asked = desk.study.scan.masks
+    """The study that `scan.masks` or `region.masks` names, None where there is none.
+
+    Raises StudyError where it is not finished, or finds no masks on images of this kind.
+    """
+    asked, kind = desk.study.lends, desk.study.reads
     if asked is None:
         return None
+    key = "scan.masks" if kind == "scan" else "region.masks"
     folder = desk.study.path(asked)
     path = folder / "results" / "manifest.json"
     if not path.exists():
         raise StudyError(
-            f"no finished study in {asked}, which scan.masks names",
+            f"no finished study in {asked}, which {key} names",
             expected="a segmentation study with results/manifest.json",
             todo=f"phenolens run {asked}, or correct the folder",
             where=str(folder),
         )
     manifest = json.loads(path.read_text("utf-8"))
     told = manifest.get("masks")
-    if told is None:
+    if told is None or manifest["images"] != kind:
         raise StudyError(
-            f"a study of {manifest['study']['task']['kind']} in {asked}, which scan.masks names",
-            expected="a study whose task is segmentation",
+            f"a study of {manifest['study']['task']['kind']} of {manifest['images']}s in {asked}, which {key} names",
+            expected=f"a study of {kind}s whose task is segmentation",
             todo="correct the folder",
             where=str(folder),
         )
@@ -76,6 +81,7 @@ def lender(desk: Desk) -> Lender | None:
         folder=folder,
         name=str(manifest["study"]["study"]),
         study_id=str(manifest["study_id"]),
+        target=str(manifest["target"]),
         masks={(row["patient"], row["image"]): row for row in told["images"]},
         seen={fit: frozenset(who["training_patients"]) for fit, who in told["fits"].items()},
         final=final,
@@ -110,14 +116,9 @@ def lent(desk: Desk, ready: Ready, *, make: bool) -> Lent:
     shown = at_timepoint(images, desk.tables)
     read = source.config["context"]["scan"]["sequences"]
     rows = [r for r in shown.to_dict("records") if r["sequence"] in read]
-    own = {
-        r["image"]: source.masks[r["patient"], r["image"]] for r in rows if (r["patient"], r["image"]) in source.masks
-    }
-    _refuse_seen(source, rows, own)
-    new = [r for r in rows if r["image"] not in own and r["patient"] not in source.trained]
-    masks = {image: (str(source.folder / row["mask"]), row["fit"], row["scan"]) for image, row in own.items()}
-    if make:
-        masks |= {i: (str(path), source.fit, None) for i, path in _found(desk, source, new).items()}
+    own, new = split_rows(source, rows)
+    refuse_seen_only(source, rows, own)
+    masks = by_fit(source, own, _found(desk, source, new) if make else {})
     told = images["image"].map(lambda i: masks[i][0] if i in masks else None)
     blank = pd.Series([None] * len(images), index=images.index, dtype=object)
     changed = images.assign(mask=told.astype(object).where(told.notna(), None), mask_value=blank, mask_name=blank)
@@ -128,7 +129,23 @@ def lent(desk: Desk, ready: Ready, *, make: bool) -> Lent:
     )
 
 
-def _refuse_seen(source: Lender, rows: Sequence[Row], own: Mapping[str, Row]) -> None:
+def split_rows(source: Lender, rows: Sequence[Row]) -> tuple[dict[str, Row], list[Row]]:
+    """By image the masks that the study has, and the rows of patients whom its final model never saw."""
+    own: dict[str, Row] = {
+        r["image"]: source.masks[r["patient"], r["image"]] for r in rows if (r["patient"], r["image"]) in source.masks
+    }
+    return own, [r for r in rows if r["image"] not in own and r["patient"] not in source.trained]
+
+
+def by_fit(source: Lender, own: Mapping[str, Row], found: Mapping[str, Path]) -> dict[str, tuple[str, str, str | None]]:
+    """By image where its mask lies, the fit that found it, and the fingerprint of the image it was found on."""
+    return {
+        **{image: (str(source.folder / row["mask"]), row["fit"], row["scan"]) for image, row in own.items()},
+        **{image: (str(path), source.fit, None) for image, path in found.items()},
+    }
+
+
+def refuse_seen_only(source: Lender, rows: Sequence[Row], own: Mapping[str, Row]) -> None:
     """Stop where the only model that could give a patient a mask has seen the patient."""
     leaked = {r["patient"] for r in rows if r["image"] in own and r["patient"] in source.seen[own[r["image"]]["fit"]]}
     have = {r["patient"] for r in rows if r["image"] in own}
@@ -147,7 +164,7 @@ def _refuse_seen(source: Lender, rows: Sequence[Row], own: Mapping[str, Row]) ->
 
 def lost(desk: Desk, ready: Ready, states: States) -> list[Finding]:
     """A warning where patients fall out for want of a usable predicted mask: small lesions are lost more often."""
-    if desk.study.scan.masks is None or ready.labels.empty:
+    if desk.study.lends is None or ready.labels.empty:
         return []
     gone = ready.labels[~ready.labels.index.isin(usable(states))]
     if gone.empty:

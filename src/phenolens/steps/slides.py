@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from phenolens.core.compute import Outcome, run_all
 from phenolens.core.errors import FeatureError, ImageError
 from phenolens.core.registry import Choice
@@ -23,27 +21,24 @@ from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings, draw
 from phenolens.steps.desk import Desk, Ready
+from phenolens.steps.lent_slides import lent_outlines, slide_job
 from phenolens.steps.states import ImageState, States
 
 Source = BagSource | TileSource
+PENDING = "to be found"
 
 
-def jobs_of(ready: Ready) -> list[tuple[SlideJob, str]]:
-    """One job an image, with its site."""
-    rows = ready.cohort.images.to_dict("records")
-    return [
-        (
-            SlideJob(
-                patient=row["patient"],
-                image=row["image"],
-                path=row["path"],
-                annotation=row["annotation"] if isinstance(row["annotation"], str) else None,
-                mpp=None if pd.isna(row["mpp"]) else float(row["mpp"]),
-            ),
-            str(row["site"]),
-        )
-        for row in rows
-    ]
+def jobs_of(desk: Desk, ready: Ready, *, make: bool = True) -> list[tuple[SlideJob, str]]:
+    """One job an image, with its site. With `make` outlines that a model still has to find are found."""
+    masks = lent_outlines(desk, ready, make=make)
+    made = []
+    for row in masks.ready.cohort.images.to_dict("records"):
+        job = slide_job(row)
+        if desk.study.region.masks is not None:
+            by, of = masks.by.get(str(job.annotation), (PENDING if job.image in masks.pending else "", None))
+            job = replace(job, mask_by=by, mask_of=of)
+        made.append((job, str(row["site"])))
+    return made
 
 
 def _prepare(job: SlideJob, settings: tuple[RegionSettings, TileSettings, QualitySettings], root: Path) -> str:
@@ -55,7 +50,7 @@ def prepare_images(desk: Desk, ready: Ready) -> States:
 
     Where features were made elsewhere no slide is opened: its tiles are those of the feature files.
     """
-    states = {job.image: ImageState(job=job, site=site) for job, site in jobs_of(ready)}
+    states = {job.image: ImageState(job=job, site=site) for job, site in jobs_of(desk, ready)}
     if desk.study.encoder() is None:
         read_folder(desk, ready, states)
         return states
@@ -80,6 +75,8 @@ def _note_prepared(state: ImageState, outcome: Outcome[SlideJob, str], desk: Des
     made = load_prepared(desk.store, state.prepared)
     state.tiles = len(made.xy)
     state.facts = facts_of(made)
+    if outcome.item.mask_by is not None:
+        state.facts |= {"mask_by": outcome.item.mask_by}
 
 
 def _pictures_of_refused(job: SlideJob, desk: Desk) -> str:

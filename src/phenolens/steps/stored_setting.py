@@ -11,6 +11,7 @@ from phenolens.core.registry import Choice
 from phenolens.scans.intensity import IntensitySettings
 from phenolens.scans.prepare import ScanSettings
 from phenolens.scans.quality import ScanQualitySettings
+from phenolens.slides.normalise import Method
 from phenolens.slides.quality import QualitySettings
 from phenolens.slides.region import RegionSettings
 from phenolens.slides.tiles import TileSettings
@@ -30,12 +31,13 @@ class ScanSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class SlideSetting:
-    """The encoder, and how slides are prepared where nothing was drawn on them."""
+    """The encoder, and how slides are prepared where nothing was drawn on them and their colours normalised."""
 
     encoder: Choice
     region: RegionSettings
     tiles: TileSettings
     quality: QualitySettings
+    stain: Method | None
 
 
 def slide_setting(config: Mapping[str, Any], base: Path) -> SlideSetting:
@@ -47,6 +49,7 @@ def slide_setting(config: Mapping[str, Any], base: Path) -> SlideSetting:
         region=RegionSettings(**context["region"]),
         tiles=TileSettings(**context["tiles"]),
         quality=QualitySettings(**context["quality"]),
+        stain=context.get("normalised"),
     )
 
 

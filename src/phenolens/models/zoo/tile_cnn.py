@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy.typing as npt
 
 from phenolens.core.types import Example
-from phenolens.features.encoders._hub_networks import Row, rows
+from phenolens.features.encoders._hub_networks import Row
+from phenolens.features.encoders._timm_rows import row_of
 from phenolens.tasks._contract import Task
 
 if TYPE_CHECKING:
@@ -94,10 +95,6 @@ class TileCnn:
         object.__setattr__(self, "facts", self._row().facts())
 
     def _row(self) -> Row:
-        if self.backbone in rows():
-            return rows()[self.backbone]
-        from phenolens.models.tiles_backbone import row_of
-
         return row_of(self.backbone)
 
     def fingerprint(self) -> str:
