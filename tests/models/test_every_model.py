@@ -55,7 +55,7 @@ def test_a_model_declares_what_it_reads_and_needs(model: Any) -> None:
     assert isinstance(model.version, int)
     assert isinstance(model.summary, str)
     assert model.reads in {"bag", "any"}
-    assert set(model.offers) <= {"attention", "coefficients", "parts", "contributions"}
+    assert set(model.offers) <= {"attention", "coefficients", "parts", "contributions", "tile_probability"}
     assert all(isinstance(getattr(model, name), bool) for name in ("accepts_missing", "needs_tune", "cheap"))
 
 
