@@ -33,7 +33,7 @@ COMMON = {
     "tiles": {"size_px": 32, "mpp": 1.0, "max_per_patient": 8},
     "features": {"encoder": "pixels"},
     "guard": {"out_of_distribution": False},
-    "explain": {"slides": 0},
+    "explain": {"methods": ["tile_probability"], "slides": 1, "tiles": 1},
 }
 
 
@@ -69,6 +69,12 @@ def test_no_test_patient_was_seen_by_what_was_taken_over(ran: Path) -> None:
         known = config(ran, "coarse", f"0-{fold}")
         assert not set(rows["patient"]) & set(known["training_patients"])
         assert set(known["fitted"]["start"]["patients"]) <= set(known["training_patients"])
+
+
+def test_maps_are_drawn_of_models_that_took_something_over(ran: Path) -> None:
+    index = json.loads((ran / "experiments" / "coarse" / "results" / "maps" / "index.json").read_text())
+    assert {entry["model"] for entry in index} == {"tile_cnn"}
+    assert all((ran / "experiments" / "coarse" / entry["picture"]).exists() for entry in index)
 
 
 def test_every_vote_has_rows_and_estimates_by_patient_and_by_tile(ran: Path) -> None:

@@ -22,10 +22,19 @@ PUBLIC, TEST = 5, 3
 PATIENTS = 15
 """Patients of a class."""
 SLIDE_PX = 2400
-_FINE, _COARSE, _LOW = {"mpp": 1.0}, {"mpp": 2.5}, {"mpp": 8.0}
+_FINE, _COARSE, _LOW = {"mpp": 1.0}, {"mpp": 2.5}, {"mpp": 8.0, "size_px": 32}
 _TILES = {"size_px": 64, "max_per_patient": 40}
 _MIL = {"epochs": 40, "patience": 8}
-_CNN = {"epochs": 6, "patience": 3, "batch": 32, "tiles_per_epoch": 1024, "tune_tiles": 24, "width": 64}
+_CNN = {
+    "epochs": 6,
+    "patience": 3,
+    "batch": 32,
+    "tiles_per_epoch": 1024,
+    "tune_tiles": 24,
+    "width": 64,
+    "backbone_rate": 0.001,
+    "stem_share": 0.3,
+}
 
 
 def overrides(weights: dict[str, Path], home: Path) -> dict[str, Any]:
@@ -41,8 +50,10 @@ def overrides(weights: dict[str, Path], home: Path) -> dict[str, Any]:
         "mil": {"models": ["tile_head", *({name: _MIL} for name in ("abmil", "clam", "transmil"))], "validation": held},
         "finetune": {"models": cnn},
         "segment": {
-            "tiles": {"mpp": 5.0, "size_px": 64, "step_px": 32},
-            "models": [{"tile_unet": {"backbone": {"best_of": "compare"}, "epochs": 12, "patience": 4}}],
+            "tiles": {"mpp": 5.0, "size_px": 64, "step_px": 64},
+            "models": [
+                {"tile_unet": {"backbone": {"best_of": "compare"}, "epochs": 12, "tiles": 12, "learning_rate": 0.001}}
+            ],
             "validation": {"folds": 3},
         },
         "automatic": {"models": cnn},

@@ -10,6 +10,9 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, ScalarFormatt
 
 from phenolens.report.figures import BLUE, GRID, ORANGE, _svg
 
+_LINE = 0.055
+"""Height of a line of text on the scale of accuracy."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Paid:
@@ -31,7 +34,8 @@ def speed(paid: Sequence[Paid], label: str, chance: float) -> bytes:
             if one.low is not None and one.high is not None:
                 axes.plot([one.seconds] * 2, [one.low, one.high], color=BLUE, lw=2, solid_capstyle="butt")
             axes.plot([one.seconds], [one.value], "o", color=BLUE, ms=6.5)
-            axes.annotate(one.name, (one.seconds, one.value), xytext=(7, 4), textcoords="offset points", fontsize=8)
+        for one, y in zip(paid, _apart(paid), strict=True):
+            axes.annotate(one.name, (one.seconds, y), xytext=(7, 4), textcoords="offset points", fontsize=8)
         axes.axhline(chance, color=ORANGE, lw=1, ls="--", zorder=0)
         axes.annotate("chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(-3, 3), ha="right",
                       textcoords="offset points", color=ORANGE, fontsize=8)  # fmt: skip
@@ -48,3 +52,12 @@ def speed(paid: Sequence[Paid], label: str, chance: float) -> bytes:
         axes.set_axisbelow(True)
 
     return _svg(draw, (6.4, 3.6))
+
+
+def _apart(paid: Sequence[Paid]) -> list[float]:
+    """Heights of the names, so that no two of points that lie side by side are written over each other."""
+    given: dict[int, float] = {}
+    for i in sorted(range(len(paid)), key=lambda i: -paid[i].value):
+        beside = (y for j, y in given.items() if 1 / 3 < paid[j].seconds / paid[i].seconds < 3)
+        given[i] = min([paid[i].value, *(y - _LINE for y in beside if y - paid[i].value < _LINE)])
+    return [given[i] for i in range(len(paid))]

@@ -24,7 +24,7 @@ from phenolens.study import EXPERIMENTS, study_file
 
 _SHOWN = {
     "classification": ("accuracy", "macro_precision", "macro_recall", "macro_auc"),
-    "segmentation": ("dice", "surface_dice", "boundary_distance"),
+    "segmentation": ("dice", "surface_dice", "boundary_um", "boundary95_um"),
     "survival": ("uno_c", "integrated_brier"),
 }
 
@@ -72,7 +72,7 @@ def _render(
         "waiting": list(waiting),
         "blocks": [block for kind in _SHOWN for block in _blocks(kind, made, records, table)],
         "sites": None if pseudonyms else _sites(made, records, every),
-        "speed": _speed(made, records, table),
+        "speeds": _speeds(made, records, table),
         "compared": _compared(home / "results" / COMPARED),
     }
     return environment.get_template("overview.html").render(**shown) + "\n"
@@ -132,33 +132,43 @@ def _sites(made: Sequence[Experiment], records: Mapping[str, Record], table: pd.
     return made_of
 
 
-def _speed(made: Sequence[Experiment], records: Mapping[str, Record], table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy over seconds a slide, of the experiments whose slides were timed; empty for fewer than two."""
-    paid, devices = list[Paid](), set[str]()
+def _speeds(made: Sequence[Experiment], records: Mapping[str, Record], table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Accuracy over seconds a slide, a figure for each cohort with two timed experiments or more."""
+    groups = dict[str, list[tuple[Paid, str]]]()
     for one in made:
-        path = one.folder / "results" / "speed.json"
-        if not path.exists():
-            continue
-        told = json.loads(path.read_text("utf-8"))
-        rows = table[(table["experiment"] == one.name) & (table["model"] == told["model"]) & (table["level"] != "tile")]
-        scheme = str(records[one.name].manifest["study"]["validation"]["scheme"])
-        rows = rows[(rows["metric"] == "accuracy") & (rows["scheme"] == scheme)].dropna(subset=["value"])
-        if told["study_id"] != records[one.name].manifest["study_id"] or rows.empty:
-            continue
-        row, devices = rows.iloc[0], devices | {told["device"]}
-        low, high = (None if pd.isna(row[k]) else float(row[k]) for k in ("low", "high"))
-        paid.append(Paid(name=one.name, seconds=told["seconds"], value=float(row["value"]), low=low, high=high))
-    if len(paid) < 2:
-        return {}
+        if (timed := _timed(one, records[one.name], table)) is not None:
+            groups.setdefault(one.study.where or "", []).append(timed)
+    chance = 1 / max((len(records[e.name].classes) for e in made), default=1)
+    return [_speed(where, timed, chance) for where, timed in groups.items() if len(timed) > 1]
+
+
+def _timed(one: Experiment, record: Record, table: pd.DataFrame) -> tuple[Paid, str] | None:
+    """What an experiment takes and gets right, and where it was timed; None for one that was not, or no longer."""
+    path = one.folder / "results" / "speed.json"
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text("utf-8"))
+    rows = table[(table["experiment"] == one.name) & (table["model"] == told["model"]) & (table["level"] != "tile")]
+    scheme = str(record.manifest["study"]["validation"]["scheme"])
+    rows = rows[(rows["metric"] == "accuracy") & (rows["scheme"] == scheme)].dropna(subset=["value"])
+    if told["study_id"] != record.manifest["study_id"] or rows.empty:
+        return None
+    row = rows.iloc[0]
+    low, high = (None if pd.isna(row[k]) else float(row[k]) for k in ("low", "high"))
+    paid = Paid(name=one.name, seconds=told["seconds"], value=float(row["value"]), low=low, high=high)
+    return paid, str(told["device"])
+
+
+def _speed(where: str, timed: Sequence[tuple[Paid, str]], chance: float) -> dict[str, Any]:
+    paid = [p for p, _ in timed]
     fastest, slowest = (pick(paid, key=lambda p: p.seconds) for pick in (min, max))
     reading = (
         f"{fastest.name} takes {fastest.seconds:.2g} s a slide and is right in {fastest.value:.0%} of the patients, "
-        f"{slowest.name} {slowest.seconds:.2g} s and {slowest.value:.0%}. All tiles of a slide, one process, "
-        f"on {' and '.join(sorted(devices))} of the machine that ran this."
+        f"{slowest.name} {slowest.seconds:.2g} s and {slowest.value:.0%}. All tiles of a slide, one process, networks "
+        f"loaded before, on the machine that ran this ({', '.join(sorted({device for _, device in timed}))})."
     )
-    chance = 1 / max(len(records[p.name].classes) for p in paid)
-    album = Album(Path())
-    return {"figure": album.figure(speed(paid, "accuracy by patient (cross-validation)", chance)), "reading": reading}
+    figure = Album(Path()).figure(speed(paid, "accuracy by patient (cross-validation)", chance))
+    return {"figure": figure, "reading": reading, "where": where}
 
 
 def _title(kind: str, level: str, holdout: bool) -> str:
@@ -205,7 +215,8 @@ def _cell(row: Mapping[str, Any] | None, table: Table) -> Cell:
 
 def _compared(path: Path) -> Table | None:
     """The pairs of experiments, each with its difference and corrected p; None where there are none."""
-    found = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("difference", "low", "high", "p")})
+    numbers = ("difference", "low", "high", "p", "p_holm", "p_bh")
+    found = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in numbers})
     if found.empty:
         return None
     head = ["experiments", "on", "metric", "patients", "difference", "p (Holm)"]
@@ -221,7 +232,7 @@ def _compared(path: Path) -> Table | None:
                 plain(words.metric(row["metric"])),
                 Cell(str(int(row["n_units"]))),
                 Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark),
-                Cell(words.p_value(row["p_holm"] if row["p_holm"] != "" else None)),
+                Cell(words.p_value(row["p_holm"])),
             ]
         )
     table.words = f"Tests: {'; '.join(sorted(set(found['method']) - {''}))}. Holm's p allows for the number of pairs."

@@ -69,7 +69,7 @@ def fold_models(desk: Desk, fits: Sequence[Fit], model: Choice) -> Mapping[tuple
     return {
         (f.split.repeat, f.split.fold): load_model(folder_of(desk, f), base=desk.study.base)
         for f in fits
-        if f.model == model and f.split is not None and f.split.scheme == main
+        if f.model.name == model.name and f.split is not None and f.split.scheme == main
     }
 
 

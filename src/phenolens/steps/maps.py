@@ -116,7 +116,7 @@ def _jobs(
         folders = {
             f.split.fold: folder_of(desk, f)
             for f in fits
-            if f.model == model and f.split is not None and (f.split.scheme, f.split.repeat) == (main, 0)
+            if f.model.name == model.name and f.split is not None and (f.split.scheme, f.split.repeat) == (main, 0)
         }
         table = predictions.table
         rows = table[(table["scheme"] == main) & (table["repeat"] == 0) & (table["part"] == "test")]

@@ -1,19 +1,18 @@
-"""How long one slide takes from its file to a prediction, measured on a few slides with one process."""
+"""How long one slide takes from its file to a prediction: a few slides, one process, networks loaded before."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from phenolens.core.store import Store, write_json
+from phenolens.core.compute import devices
+from phenolens.core.store import write_json
 from phenolens.core.types import Example, Part
-from phenolens.features.extract import ExtractJob, extract, stored_slide
+from phenolens.features.extract import ExtractJob, stored_slide
+from phenolens.features.timing import seconds_to_encode
 from phenolens.models.predict import Stored, load_fit
 from phenolens.steps.context import devices_of
 from phenolens.steps.desk import Desk
@@ -38,29 +37,36 @@ def measure_speed(desk: Desk, study_id: str, fits: Sequence[Fit], states: States
         return
     stored = load_fit(desk.store, final.key, base=desk.study.base)
     chosen = [s for s in states.values() if s.status == "used"][: SLIDES + 1]
-    taken = [_seconds(desk, state, stored) for state in chosen][1:] or []  # the first one warms up what is cached
+    jobs = [_job(desk, state) for state in chosen]
+    places = devices_of(desk)
+    encoding = seconds_to_encode(jobs, encoder, desk.store, places[0])
+    taken = [
+        spent * state.tiles / len(job.rows) + _judging(desk, state, stored)
+        for state, job, spent in zip(chosen, jobs, encoding, strict=True)
+    ][1:]  # the first one warms up what is cached
     if taken:
         tiles = [s.tiles for s in chosen][1:]
         told: dict[str, Any] = {"study_id": study_id, "slides": len(taken), "tiles": median(tiles)}
-        told |= {"seconds": median(taken), "model": final.model.name.rpartition(":")[2], "device": devices_of(desk)[0]}
+        on = {places[0], devices()[0]} if final.model.create().reads == "tiles" else {places[0]}
+        told |= {
+            "seconds": median(taken),
+            "model": final.model.name.rpartition(":")[2],
+            "device": " and ".join(sorted(on)),
+        }
         write_json(path, told)
 
 
-def _seconds(desk: Desk, state: ImageState, stored: Stored) -> float:
-    """Reading, encoding and judging all tiles of one slide, in proportion to those that are timed."""
+def _job(desk: Desk, state: ImageState) -> ExtractJob:
+    """At most TILES tiles of a slide, evenly over it."""
+    rows = tuple(range(0, state.tiles, max(1, state.tiles // TILES)))[:TILES]
+    return ExtractJob(slide=state.job, prepared=state.prepared, rows=rows, stain=desk.stain)
+
+
+def _judging(desk: Desk, state: ImageState, stored: Stored) -> float:
+    """Seconds that the model takes for the stored features of a slide, in proportion to all its tiles."""
     encoder = desk.study.encoder()
     assert encoder is not None
-    rows = tuple(range(0, state.tiles, max(1, state.tiles // TILES)))[:TILES]
-    with tempfile.TemporaryDirectory() as folder:
-        place = Store(Path(folder))
-        known = desk.store.path("prepared", state.prepared, ".json")
-        copy = place.path("prepared", state.prepared, ".json")
-        copy.parent.mkdir(parents=True)
-        shutil.copy(known, copy)
-        begun = time.perf_counter()
-        job = ExtractJob(slide=state.job, prepared=state.prepared, rows=rows, stain=desk.stain)
-        (outcome,) = extract([job], encoder, place.root, workers=0)
-        source = stored_slide(place, outcome.unwrap(), encoder)
-        part = Part(name=state.job.image, image=state.job.image, source=source)
-        stored.predict([Example(patient=state.job.patient, unit_id=state.job.image, parts=(part,))])
-        return (time.perf_counter() - begun) * state.tiles / len(rows)
+    part = Part(name=state.job.image, image=state.job.image, source=stored_slide(desk.store, state.features, encoder))
+    begun = time.perf_counter()
+    stored.predict([Example(patient=state.job.patient, unit_id=state.job.image, parts=(part,))])
+    return (time.perf_counter() - begun) * state.tiles / state.tiles_used
