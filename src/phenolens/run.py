@@ -29,6 +29,7 @@ from phenolens.steps import (
     speed,
     subsets,
     tiles,
+    transfer,
 )
 from phenolens.steps import cohort as cohorts
 from phenolens.steps.context import context_of
@@ -119,7 +120,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     whole = cohorts.read_cohort(desk)
     if until in ("tiles", "features"):
         return _images_alone(desk, whole, until)
-    cohorts.refuse(cohorts.foreseen(desk, whole))
+    cohorts.refuse([*cohorts.foreseen(desk, whole), *transfer.clashes(desk, whole)])
 
     room = rooms.room_of(desk)
     states = room.prepare_images(desk, whole)
@@ -212,5 +213,6 @@ def check(folder: Path | str, *, workers: int | None = None, progress: Progress 
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     ready = cohorts.read_cohort(desk)
     more, summary = foresee(desk, ready)
-    findings = signed([*cohorts.foreseen(desk, ready), *more], study.sign_offs)
+    known = [*cohorts.foreseen(desk, ready), *transfer.clashes(desk, ready), *more]
+    findings = signed(known, study.sign_offs)
     return Checked((*findings, *unused(findings, study.sign_offs)), tuple(summary))
