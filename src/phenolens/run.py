@@ -26,6 +26,7 @@ from phenolens.steps import (
     rooms,
     scans,
     segmentation,
+    slides,
     speed,
     subsets,
     tiles,
@@ -133,6 +134,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     ready, splits = cohorts.freeze_splits(desk, whole, usable(states, cohorts.needed(desk)), extend=extend)
     records.write_images(desk, states)
     findings = [*cohorts.static_findings(desk, ready, splits), *lent.lost(desk, whole, states), *copies]
+    findings += slides.few_tiles(desk, states) if desk.study.reads == "slide" else []
     records.write_findings(desk, findings)
     cohorts.refuse(findings)
     if until == "splits":

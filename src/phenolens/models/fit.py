@@ -31,7 +31,7 @@ from phenolens.models.lent import lent_patients, refuse_lent, taught
 from phenolens.models.predict import load_fit
 from phenolens.models.record import record
 from phenolens.models.refits import cross_splits, final_split
-from phenolens.models.refusals import assert_parts, refuse_empty, refuse_missing
+from phenolens.models.refusals import assert_parts, refuse_absent, refuse_empty, refuse_missing
 from phenolens.models.tile_predictions import tile_rows
 from phenolens.models.told import Told, ask, bare, flagged, prediction_rows, site_of, voting
 from phenolens.tasks._contract import Task
@@ -112,7 +112,7 @@ def run_fold(
     refuse_empty(model, name, split, parts)
     every = [e for part in parts.values() for e in part]
     refuse_missing(model, name, every)
-    task.weights(parts["train"])
+    refuse_absent(task, split, parts["train"])
     if not _condensed(parts["train"][0]):
         inputs = inputs_of(parts["train"][0])
         parts = {part: tuple(checked_inputs(held, inputs)) for part, held in parts.items()}
