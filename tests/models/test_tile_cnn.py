@@ -20,9 +20,10 @@ from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import Store, canonical
 from phenolens.core.types import Example
 from phenolens.models.backbones import RANDOM, Backbone, Vectors
-from phenolens.models.fit import FitJob, fit, fits_predictions, fits_tiles, run_fold, weights_bytes
+from phenolens.models.fit import FitJob, fit, fits_predictions, fits_tiles, run_fold
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import load_fit
+from phenolens.models.record import weights_bytes
 from phenolens.models.tiles_fitted import evaluated, together
 from phenolens.models.tiles_network import TileNetwork, depths, rates
 

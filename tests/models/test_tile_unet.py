@@ -18,8 +18,8 @@ from phenolens.core.errors import FeatureError, ModelError, PluginError, Weights
 from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import canonical
 from phenolens.models.backbones import Backbone
-from phenolens.models.fit import weights_bytes
 from phenolens.models.fit_masks import model_identity
+from phenolens.models.record import weights_bytes
 from phenolens.models.tile_network import TileUnet
 from phenolens.tasks.classification import Classification
 
