@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from phenolens.core.types import Example
+from phenolens.models.backbones import RANDOM, Backbone
 from phenolens.models.determinism import fixed_torch
-from phenolens.models.tiles_backbone import backbone, row_of
+from phenolens.models.tiles_augment import Augmentation
 from phenolens.models.tiles_feed import Sampler, ahead, shelves
 from phenolens.models.tiles_network import TileNetwork
 from phenolens.models.tiles_training import Training
@@ -43,12 +44,17 @@ def speed(
     """Alternating rounds of `steps` training steps, so that a busy machine touches all alike; the first is dropped."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     held = shelves(examples, task)
-    sampler = Sampler(shelves=held, classes=len(task.classes), seed=0, geometry=model.augment, stain=model.stain)
+    change = Augmentation(geometry=model.augment, stain=model.stain, shift=model.stain / 10)
+    sampler = Sampler(shelves=held, classes=len(task.classes), seed=0, augmentation=change)
     with fixed_torch(0, device):
         if device != "cpu":
             torch.use_deterministic_algorithms(False)
         network = TileNetwork(
-            backbone(row_of(model.backbone), None), model.width, len(task.classes), frozen=model.frozen, statistics=True
+            Backbone(name=model.backbone, weights=RANDOM).vectors(),
+            model.width,
+            len(task.classes),
+            frozen=model.frozen,
+            statistics=True,
         ).to(device)
         long = replace(model, epochs=1000)
         training = Training(long, network, sampler, [[held[0]]], np.ones(len(task.classes)), 0, None)

@@ -17,7 +17,7 @@ from phenolens.cli import app
 from phenolens.core.errors import StudyError
 from phenolens.report.build import build
 from phenolens.run import run_study
-from phenolens.slides.disturb import DOSES
+from phenolens.slides.disturb import DOSES, Disturbance
 from phenolens.slides.stain import stain_matrix
 from phenolens.steps.cohort import read_cohort
 from phenolens.steps.desk import Desk
@@ -53,7 +53,7 @@ class Colour:
 '''
 
 
-def write(folder: Path, patients: int = 20) -> Path:
+def write(folder: Path, patients: int = 20, **changes: object) -> Path:
     """A slide of about ten tiles a patient, whose tissue is stained in one of two ways."""
     (folder / "slides").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -80,6 +80,7 @@ def write(folder: Path, patients: int = 20) -> Path:
         "validation": {"folds": 2},
         "explain": {"slides": 0},
         "quality": {"max_blur": None, "min_tissue_mm2": None},
+        **changes,
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     return folder
@@ -214,3 +215,24 @@ def test_tiles_are_taken_evenly_over_the_slides_of_a_unit() -> None:
     taken = spread([100, 0, 300], 40)
     assert [len(r) for r in taken] == [10, 0, 30]
     assert taken[2].max() == 299
+
+
+def test_a_model_of_tiles_is_tested_and_its_other_votes_are_named_as_not_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnn = {"backbone": "test_resnet", "weights": "none", "width": 8, "epochs": 1, "tiles_per_epoch": 16, "batch": 8}
+    guard = {"out_of_distribution": False}
+    folder = write(tmp_path, 8, features={"encoder": "pixels"}, models=[{"tile_cnn": cnn}], guard=guard)
+    assert run_study(folder, workers=0, progress=QUIET).finished
+    asked = [None, Disturbance(kind="stain", dose=0.5)]
+    monkeypatch.setattr("phenolens.steps.robustness.faults", lambda: asked)
+    tested, *others = audit_robustness(folder, workers=0, progress=QUIET)
+    assert "tile_cnn: probability of the true class" in tested
+    assert "moves most under stain 0.5" in tested
+    why = "another vote of the tiles that tile_cnn judges, which is tested by its own"
+    votes = [f"tile_cnn ({vote})" for vote in ("majority", "attention")]
+    assert sorted(others) == sorted(f"{vote}: not tested: {why}" for vote in votes)
+    clean = rows(folder).loc[("none", 0.0, "true_class")]
+    assert (clean["model"], clean["n_patients"], clean["note"]) == ("tile_cnn", 8, "")
+    page = build(folder).read_text("utf-8")
+    assert all(f"{vote} was not tested: {why}." in page for vote in votes)

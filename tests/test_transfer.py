@@ -15,6 +15,7 @@ from phenolens.cli import app
 from phenolens.core.errors import LeakError, StudyError
 from phenolens.core.progress import Progress
 from phenolens.experiments import experiments
+from phenolens.run import check
 from phenolens.steps.desk import Desk
 from phenolens.steps.transfer import lending, starting
 from phenolens.study import Study
@@ -116,6 +117,36 @@ def test_a_start_takes_the_place_of_weights(ran: Path) -> None:
     desk = desk_of(ran, "coarse")
     choice = replace(desk.study.model_choices()[0], params={"weights": "none"})
     assert set(starting(desk, choice, None).params) == {"start"}
+
+
+@pytest.mark.parametrize("key", ["start", "teacher"])
+def test_cross_conformal_sets_of_what_the_same_patients_lent_are_refused_by_check(
+    ran: Path, tmp_path: Path, key: str
+) -> None:
+    folder = Path(shutil.copytree(ran, tmp_path / "s", ignore=shutil.ignore_patterns("artefacts", "experiments")))
+    coarse = {**ASKED["coarse"], "transfer": {key: "fine"}, "guard": {"conformal": "cross"}}
+    write_study(folder, **{**COMMON, "models": None, "experiments": {**ASKED, "coarse": coarse}})
+    result = CliRunner().invoke(app, ["check", str(folder), "--workers", "1", "--quiet"])
+    assert result.exit_code == 2
+    told = " ".join(result.output.split())
+    assert f"error: found guard.conformal: cross with transfer.{key}: experiments/fine, a study that trains on" in told
+    assert "expected a study of other patients" in told
+    assert "to do: set guard.conformal: split, class or none" in told
+    assert "(transfer-cross)" in told.partition("experiment coarse")[2]
+    assert "(transfer-cross)" not in told.partition("experiment coarse")[0]
+
+
+def test_cross_conformal_sets_of_what_other_patients_lent_are_allowed(ran: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ran, tmp_path / "s", ignore=shutil.ignore_patterns("artefacts", "experiments")))
+    site = pd.read_csv(folder / "patients.csv")["site"].iloc[0]
+    asked = {
+        "fine": {**ASKED["fine"], "where": f"site == '{site}'"},
+        "coarse": {**ASKED["coarse"], "where": f"site != '{site}'", "guard": {"conformal": "cross"}},
+    }
+    write_study(folder, **{**COMMON, "models": None, "experiments": asked})
+    made = [one for one in experiments(folder) if one.write()]
+    found = {one.name: check(one.folder, workers=0, progress=Progress("quiet")).findings for one in made}
+    assert [f.rule for f in found["coarse"] if f.rule == "transfer-cross"] == []
 
 
 @pytest.mark.parametrize(

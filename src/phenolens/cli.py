@@ -143,7 +143,8 @@ def _shown(result: Checked) -> bool:
     for finding in result.findings:
         who = f" [{', '.join(finding.who[:8])}{', …' if len(finding.who) > 8 else ''}]" if finding.who else ""
         typer.echo(f"{finding.severity}: {finding.what}{who} ({finding.rule})\n    to do: {finding.todo}")
-        for name, text in (("could fake", finding.inflates), ("signed off", finding.signed_off)):
+        told = (("where", finding.where), ("could fake", finding.inflates), ("signed off", finding.signed_off))
+        for name, text in told:
             if text:
                 typer.echo(f"    {name}: {text}")
     for line in result.summary:

@@ -26,9 +26,11 @@ from phenolens.steps import (
     rooms,
     scans,
     segmentation,
+    slides,
     speed,
     subsets,
     tiles,
+    transfer,
 )
 from phenolens.steps import cohort as cohorts
 from phenolens.steps.context import context_of
@@ -119,7 +121,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     whole = cohorts.read_cohort(desk)
     if until in ("tiles", "features"):
         return _images_alone(desk, whole, until)
-    cohorts.refuse(cohorts.foreseen(desk, whole))
+    cohorts.refuse([*cohorts.foreseen(desk, whole), *transfer.clashes(desk, whole)])
 
     room = rooms.room_of(desk)
     states = room.prepare_images(desk, whole)
@@ -132,6 +134,7 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     ready, splits = cohorts.freeze_splits(desk, whole, usable(states, cohorts.needed(desk)), extend=extend)
     records.write_images(desk, states)
     findings = [*cohorts.static_findings(desk, ready, splits), *lent.lost(desk, whole, states), *copies]
+    findings += slides.few_tiles(desk, states) if desk.study.reads == "slide" else []
     records.write_findings(desk, findings)
     cohorts.refuse(findings)
     if until == "splits":
@@ -212,5 +215,6 @@ def check(folder: Path | str, *, workers: int | None = None, progress: Progress 
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
     ready = cohorts.read_cohort(desk)
     more, summary = foresee(desk, ready)
-    findings = signed([*cohorts.foreseen(desk, ready), *more], study.sign_offs)
+    known = [*cohorts.foreseen(desk, ready), *transfer.clashes(desk, ready), *more]
+    findings = signed(known, study.sign_offs)
     return Checked((*findings, *unused(findings, study.sign_offs)), tuple(summary))

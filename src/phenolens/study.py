@@ -7,7 +7,7 @@ and what to do; all faults are named at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from phenolens.sections import (
 from phenolens.study_guard import guard_faults
 from phenolens.study_masks import mask_faults
 from phenolens.study_readings import reading_faults
+from phenolens.study_settings import setting_faults
 from phenolens.study_survival import survival_faults
 from phenolens.study_transfer import transfer_faults
 from phenolens.studyfile import Fault, Place, completed, faults_of, parse, refusal
@@ -246,108 +247,7 @@ def _impossible(study: Study) -> list[Fault]:
     wrong = _wrong_plugins(study)
     if wrong or len(given) != 1:
         return faults + wrong
-    return faults + _made_elsewhere(study) + _other_kind(study) + _of_scans(study) + transfer_faults(study)
-
-
-_OF_KIND = {"slide": ("region", "tiles", "quality"), "scan": ("scan", "quality"), "folder": (), "table": ()}
-"""The sections that settle how each kind of image is read; beside the others they would silently do nothing."""
-
-
-def _other_kind(study: Study) -> list[Fault]:
-    """Sections that this study's kind of image does not use."""
-    faults: list[Fault] = []
-    kind = study.reads
-    told = {"slide": "in a study of slides", "scan": "in a study of scans"}.get(kind, f"beside features.{kind}")
-    for name in ("region", "tiles", "scan", "quality"):
-        if name in study.model_fields_set and name not in _OF_KIND[kind]:
-            allowed = ", ".join(_OF_KIND[kind]) or "what the files hold"
-            todo = f"remove {name}: nothing of it is used"
-            faults.append(((name,), f"{name} {told}", allowed, todo))
-    return faults
-
-
-def _of_scans(study: Study) -> list[Fault]:
-    return (_wrong_quality(study) or _without_scale(study)) + mask_faults(study)
-
-
-def _made_elsewhere(study: Study) -> list[Fault]:
-    """Parameters beside a folder of features or a table of them."""
-    known = {"folder": ("tile_um", "tile_px_level0"), "table": ("drop_incomplete_columns", "ignore")}.get(study.reads)
-    faults: list[Fault] = []
-    for key, value in study.features.params.items() if known else ():
-        place, found = ("features", key), f"features.{key}: {value!r}"
-        if known and key not in known:
-            todo = f"correct or remove it{nearest(key, known)}"
-            faults.append((place, found, f"{study.reads}, {' or '.join(known)}", todo))
-        elif study.reads == "folder" and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
-        ):
-            faults.append((place, found, "the side of a tile, above 0", "correct the value"))
-    return faults
-
-
-def _wrong_quality(study: Study) -> list[Fault]:
-    """Thresholds and intensity settings that do not exist for this kind of image."""
-    if study.reads == "slide":
-        from phenolens.slides.quality import QualitySettings
-
-        return _unknown("quality", study.quality, QualitySettings)
-    if study.reads == "scan":
-        from phenolens.scans.intensity import IntensitySettings
-        from phenolens.scans.quality import ScanQualitySettings
-
-        faults = _unknown("quality", study.quality, ScanQualitySettings)
-        asked = {"intensity": study.scan.intensity}
-        asked |= {f"intensity_of.{name}": given for name, given in study.scan.intensity_of.items()}
-        for place, given in asked.items():
-            unknown = _unknown(f"scan.{place}", given, IntensitySettings)
-            faults += unknown
-            if not unknown:
-                try:
-                    IntensitySettings(**given)
-                except (PhenolensError, ValueError) as fault:
-                    where = ("scan", *place.split("."))
-                    faults.append((where, f"{place} {given}", "settings that go together", str(fault)))
-        return faults
-    return []
-
-
-def _without_scale(study: Study) -> list[Fault]:
-    """Landmarks that nobody would use: the standard scale of Nyúl is fitted inside a fold, by models of volumes."""
-    if study.reads != "scan":
-        return []
-    given: dict[Place, Mapping[str, Any]] = {("scan", "intensity"): study.scan.intensity}
-    given |= {("scan", "intensity_of", name): own for name, own in study.scan.intensity_of.items()}
-    places = [(*place, "scale") for place, own in given.items() if own.get("scale") == "nyul_landmarks"]
-    encoder = study.encoder()
-    if not places or encoder is None:
-        return []
-    if encoder.create().makes != "volume":
-        found = f"scale: nyul_landmarks with the encoder '{encoder.name}', whose features would be of raw intensities"
-        todo = "choose scale: zscore, or the encoder volume with a model that fits the scale in a fold, such as cnn3d"
-        return [(place, found, "scale: zscore, percentile or none", todo) for place in places]
-    models = enumerate(study.model_choices())
-    unfit = [(i, c.name) for i, c in models if not getattr(c.create(), "reads_landmarks", False)]
-    expected, todo = "a model that fits the scale in a fold, such as cnn3d", "choose one, or scale: zscore"
-    return [
-        (("models", i), f"scale: nyul_landmarks with model '{name}', which does not use it", expected, todo)
-        for i, name in unfit
-    ]
-
-
-def _unknown(section: str, given: Mapping[str, Any], settings: type[Any]) -> list[Fault]:
-    known = [f.name for f in fields(settings)]
-    place = tuple(section.split("."))
-    return [
-        (
-            (*place, key),
-            f"unknown key '{section}.{key}'",
-            f"one of {', '.join(known)}",
-            f"correct or remove it{nearest(key, known)}",
-        )
-        for key in given
-        if key not in known
-    ]
+    return faults + setting_faults(study) + mask_faults(study) + transfer_faults(study)
 
 
 def _wrong_plugins(study: Study) -> list[Fault]:

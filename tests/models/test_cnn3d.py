@@ -19,7 +19,7 @@ from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical
 from phenolens.core.types import Example, Held
 from phenolens.models import volumes
-from phenolens.models.fit import weights_bytes
+from phenolens.models.record import weights_bytes
 from phenolens.tasks.classification import Classification
 
 TASK = Classification(target="subtype", classes=CLASSES)

@@ -17,7 +17,8 @@ from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
 from phenolens.core.store import canonical
 from phenolens.core.types import Example
-from phenolens.models.fit import run_fold, weights_bytes
+from phenolens.models.fit import run_fold
+from phenolens.models.record import weights_bytes
 
 EXAMPLES = cohort(240)
 TEST, TUNE, TRAIN = EXAMPLES[:80], EXAMPLES[80:120], EXAMPLES[120:]

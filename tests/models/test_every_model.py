@@ -18,7 +18,7 @@ from phenolens.core.errors import ModelError
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical
 from phenolens.core.types import Example, Loaded
-from phenolens.models.fit import weights_bytes
+from phenolens.models.record import weights_bytes
 from phenolens.tasks.classification import Classification
 
 CLASSES = ("A", "B", "C")

@@ -19,9 +19,10 @@ from phenolens.core.predictions import SET_NONE, Predictions
 from phenolens.core.registry import MODELS, Choice
 from phenolens.core.store import Store
 from phenolens.core.types import Example, Loaded, Part
-from phenolens.models.fit import FitJob, fit, fits_predictions, run_fold, weights_bytes
+from phenolens.models.fit import FitJob, fit, fits_predictions, run_fold
 from phenolens.models.guard import PREFIX, Guard, GuardSettings, fit_guard
 from phenolens.models.predict import CONFIG, load_fit, load_model, publish
+from phenolens.models.record import weights_bytes
 from phenolens.tasks.classification import Classification
 
 TASK = Classification(target="subtype", classes=CLASSES)

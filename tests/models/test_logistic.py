@@ -14,8 +14,8 @@ from tabledata import cohort
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical
 from phenolens.models.columns import TableModel
-from phenolens.models.fit import weights_bytes
 from phenolens.models.linear import GRID
+from phenolens.models.record import weights_bytes
 from phenolens.models.regression import elastic_net
 from phenolens.models.tabular import fit_table
 from phenolens.tasks.classification import Classification

@@ -17,7 +17,8 @@ from phenolens.core.errors import ModelError, PluginError
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical
 from phenolens.models.columns import TableModel
-from phenolens.models.fit import run_fold, weights_bytes
+from phenolens.models.fit import run_fold
+from phenolens.models.record import weights_bytes
 from phenolens.models.search.fit import inner_split, platt, score, try_all
 from phenolens.models.search.space import draw_workflows
 from phenolens.models.tabular import Table, fit_table

@@ -21,10 +21,11 @@ from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical
 from phenolens.core.types import Example, Loaded
 from phenolens.models.bags import Scaler
-from phenolens.models.fit import run_fold, weights_bytes
+from phenolens.models.fit import run_fold
 from phenolens.models.fusion_fit import _drawn, _left_out
 from phenolens.models.fusion_inputs import Space, f_statistics
 from phenolens.models.fusion_network import Head
+from phenolens.models.record import weights_bytes
 from phenolens.tasks.classification import Classification
 
 TASK = Classification(target="subtype", classes=CLASSES)

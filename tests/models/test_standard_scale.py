@@ -15,8 +15,8 @@ from phenolens.core.errors import ModelError
 from phenolens.core.registry import MODELS
 from phenolens.core.store import canonical
 from phenolens.core.types import Example, Held, Volume
-from phenolens.models.fit import weights_bytes
 from phenolens.models.intensity import StandardScale
+from phenolens.models.record import weights_bytes
 from phenolens.models.volumes import Grid, fit_scales, scaled
 from phenolens.tasks.classification import Classification
 

@@ -19,18 +19,22 @@ from phenolens.core.errors import FeatureError, ModelError, PluginError, Weights
 from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import Store, canonical
 from phenolens.core.types import Example
-from phenolens.features.encoders._timm_rows import row_of
-from phenolens.models.fit import FitJob, fit, fits_predictions, fits_tiles, run_fold, weights_bytes
+from phenolens.models.backbones import RANDOM, Backbone, Vectors
+from phenolens.models.fit import FitJob, fit, fits_predictions, fits_tiles, run_fold
 from phenolens.models.guard import GuardSettings
 from phenolens.models.predict import load_fit
-from phenolens.models.tiles_backbone import backbone, depths
+from phenolens.models.record import weights_bytes
 from phenolens.models.tiles_fitted import evaluated, together
-from phenolens.models.tiles_network import TileNetwork, rates
+from phenolens.models.tiles_network import TileNetwork, depths, rates
 
 TASK = TASKS.create("classification", {"target": "subtype", "classes": CLASSES})
 EXAMPLES = textured(14, tiles=8)
 SPLIT = split_of(EXAMPLES, tune=0.3, test=0.3)
 TEST = [replace(e, targets={}) for e in EXAMPLES if e.patient in SPLIT.test]
+
+
+def blank(name: str = "test_resnet") -> Vectors:
+    return Backbone(name=name, weights=RANDOM).vectors()
 
 
 def part(name: str, examples: list[Example] = EXAMPLES) -> list[Example]:
@@ -68,9 +72,8 @@ def test_a_network_from_random_weights_learns_to_tell_textures(trained: Any) -> 
 
 
 def test_a_frozen_backbone_stays_as_it_was_and_an_unfrozen_one_does_not(trained: Any, tmp_path: Path) -> None:
-    row = row_of("test_resnet")
     torch.manual_seed(0)
-    begun = {n: v.clone() for n, v in backbone(row, None).network.state_dict().items()}
+    begun = {n: v.clone() for n, v in blank().network.state_dict().items()}
     save_file(begun, file := tmp_path / "w.safetensors")
     made = [fitted(weights=str(file), frozen=frozen, epochs=1) for frozen in (True, False)]
     changed = [
@@ -190,7 +193,7 @@ def test_parameters_out_of_range_and_networks_without_a_map_are_refused() -> Non
 
 def test_the_key_of_a_fit_holds_the_hash_of_the_weights_and_not_their_place(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    state = {n: v.clone() for n, v in backbone(row_of("test_resnet"), None).network.state_dict().items()}
+    state = {n: v.clone() for n, v in blank().network.state_dict().items()}
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         save_file(state, tmp_path / name / "w.safetensors")
@@ -237,7 +240,7 @@ def test_the_votes_have_guards_of_their_own_that_share_what_the_training_looks_l
 
 
 def test_the_rates_fall_from_the_head_to_the_stem() -> None:
-    made = backbone(row_of("test_resnet"), None)
+    made = blank()
     network = TileNetwork(made, 8, 2, frozen=False, statistics=True)
     found = rates(network, head=0.01, backbone=0.001, stem_share=0.1)
     assert set(found) == {n for n, _ in network.named_parameters()}
@@ -250,7 +253,7 @@ def test_the_rates_fall_from_the_head_to_the_stem() -> None:
         assert found[f"backbone.{name}"] == pytest.approx(0.001 * 0.1 ** (1 - value))
     means = [np.mean([v for n, v in deep.items() if f"layer{i}" in n]) for i in (1, 2, 3, 4)]
     assert means == sorted(means)
-    frozen = TileNetwork(backbone(row_of("test_resnet"), None), 8, 2, frozen=True, statistics=False)
+    frozen = TileNetwork(blank(), 8, 2, frozen=True, statistics=False)
     assert set(rates(frozen, head=1, backbone=1, stem_share=1)) == {
         "hidden.weight", "hidden.bias", "classify.weight", "classify.bias",
     }  # fmt: skip
@@ -259,7 +262,7 @@ def test_the_rates_fall_from_the_head_to_the_stem() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50v2", "vgg19", "inception_v3", "efficientnetv2_s", "resnet50"])
 def test_every_weight_of_the_study_s_networks_is_trained(name: str) -> None:
-    network = TileNetwork(backbone(row_of(name), None), 8, 4, frozen=False, statistics=True).train()
+    network = TileNetwork(blank(name), 8, 4, frozen=False, statistics=True).train()
     logits, hidden = network(torch.rand(2, 3, 96, 96))
     assert (logits.shape, hidden.shape) == ((2, 4), (2, 8))
     logits.square().sum().backward()

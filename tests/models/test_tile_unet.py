@@ -17,10 +17,9 @@ from phenolens.core.compat import import_timm
 from phenolens.core.errors import FeatureError, ModelError, PluginError, WeightsMissingError
 from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import canonical
-from phenolens.models.feature_maps import Backbone
-from phenolens.models.fit import weights_bytes
+from phenolens.models.backbones import Backbone
 from phenolens.models.fit_masks import model_identity
-from phenolens.models.tile_augment import TileAugmentation, changed, restained
+from phenolens.models.record import weights_bytes
 from phenolens.models.tile_network import TileUnet
 from phenolens.tasks.classification import Classification
 
@@ -105,7 +104,7 @@ def test_weights_of_a_file_are_taken_and_their_hash_is_the_identity(tmp_path: Pa
     whole = import_timm().create_model("test_resnet", pretrained=False)
     save_file(whole.state_dict(), tmp_path / "own.safetensors")
     known = Backbone(name="test_resnet", weights=str(tmp_path / "own.safetensors"))
-    made = known.network().state_dict()
+    made = known.maps().state_dict()
     same = [k for k, v in whole.state_dict().items() if k in made and torch.equal(v, made[k])]
     assert set(made) == set(same)
     moved = (tmp_path / "own.safetensors").rename(tmp_path / "moved.safetensors")
@@ -117,32 +116,12 @@ def test_weights_of_a_file_are_taken_and_their_hash_is_the_identity(tmp_path: Pa
 
 
 def test_a_backbone_or_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="backbone 'resnet_50v2'"):
-        Backbone(name="resnet_50v2").fingerprint()
-    with pytest.raises(ModelError, match="which gives no maps"):
-        Backbone(name="phikon").fingerprint()
+    with pytest.raises(PluginError, match=r"'resnet_50v2' is neither .* \(did you mean 'resnet50v2'\?\)"):
+        MODELS.create("tile_unet", {"backbone": "resnet_50v2"})
+    with pytest.raises(PluginError, match="'phikon' gives no maps"):
+        MODELS.create("tile_unet", {"backbone": "phikon"})
     with pytest.raises(WeightsMissingError, match="no weight file"):
         Backbone(name="resnet50v2", weights=str(tmp_path / "no.safetensors")).fingerprint()
     save_file({"stem.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="weights that hold 0 of the"):
-        Backbone(name="test_resnet", weights=str(tmp_path / "other.safetensors")).network()
-
-
-def test_a_change_moves_tile_and_mask_together_and_repeats_itself() -> None:
-    tile = np.repeat(np.random.default_rng(0).integers(0, 2, (40, 40, 1)).astype(np.uint8) * 200 + 20, 3, 2)
-    mask = tile[..., 0] > 100
-    still = TileAugmentation(crop=1.0, stain=0.0)
-    for seed in range(8):
-        x, y = changed(tile, mask, still, np.random.default_rng(seed))
-        np.testing.assert_array_equal(x[..., 0] > 100, y)
-    one, other = (changed(tile, mask, TileAugmentation(), np.random.default_rng(3)) for _ in range(2))
-    np.testing.assert_array_equal(one[0], other[0])
-    assert one[0].shape == tile.shape
-    assert one[1].shape == mask.shape
-
-
-def test_a_stain_that_is_not_changed_gives_the_same_tile_and_colours_move_a_little() -> None:
-    tile = np.random.default_rng(1).integers(0, 256, (9, 9, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(restained(tile, 0.0, np.random.default_rng(0)), tile)
-    moved = restained(np.full((4, 4, 3), (200, 140, 180), np.uint8), 0.1, np.random.default_rng(0)).astype(int)
-    assert 0 < np.abs(moved - (200, 140, 180)).max() < 40
+        Backbone(name="test_resnet", weights=str(tmp_path / "other.safetensors")).maps()

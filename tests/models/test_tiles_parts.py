@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from phenolens.core.errors import ModelError
 from phenolens.core.registry import TASKS
-from phenolens.models.tiles_augment import Change, as_pixels, changed, stained, turned, zoomed
+from phenolens.models.tiles_augment import Augmentation, Change, as_pixels, changed, stained, turned, zoomed
 from phenolens.models.tiles_feed import WINDOW, Sampler, ahead, shelves
 from phenolens.models.tiles_loss import loss_of
 from phenolens.models.tiles_soft import soft_targets
@@ -37,7 +37,7 @@ def sampler(**more: object) -> Sampler:
         example("a2", "A", tileset(plain(1))),
         example("b1", "B", tileset(plain(100))),
     ]
-    told = {"classes": 2, "seed": 1, "geometry": False, "stain": 0.0, **more}
+    told = {"classes": 2, "seed": 1, "augmentation": Augmentation(geometry=False), **more}
     return Sampler(shelves=shelves(units, TASK), **told)  # type: ignore[arg-type]
 
 
@@ -56,10 +56,11 @@ def test_classes_patients_and_tiles_are_drawn_alike_often_at_each_level() -> Non
 
 
 def test_a_draw_depends_on_seed_epoch_and_place_alone() -> None:
-    one, other = sampler(geometry=True, stain=0.2), sampler(geometry=True, stain=0.2)
+    change = Augmentation(stain=0.2, shift=0.02)
+    one, other = sampler(augmentation=change), sampler(augmentation=change)
     assert [one.draw(2, i) for i in (5, 3, 4)] == [other.draw(2, i) for i in (5, 3, 4)]
     assert one.draw(2, 5) != one.draw(3, 5)
-    assert one.draw(2, 5) != sampler(geometry=True, stain=0.2, seed=2).draw(2, 5)
+    assert one.draw(2, 5) != sampler(augmentation=change, seed=2).draw(2, 5)
 
 
 def test_tiles_are_made_ahead_in_order_and_never_more_than_the_window() -> None:
@@ -113,6 +114,20 @@ def test_a_zoom_keeps_the_part_it_names() -> None:
     assert zoomed(x, [Change()]) is x
 
 
+def test_a_mask_moves_with_its_tile_and_stays_a_mask() -> None:
+    y, x = np.mgrid[:64, :64]
+    ramp = np.repeat(((x + 2 * y) * 255 / 189).astype(np.uint8)[..., None], 3, 2)
+    mask = ramp[..., 0] > 90
+    for seed in range(12):
+        change = Change.drawn(np.random.default_rng(seed), Augmentation(zoom=0.5))
+        pixels = changed(as_pixels(turned(ramp, change)[None], torch.device("cpu")), [change])
+        truth = torch.from_numpy(turned(mask, change).astype(np.float32))[None, None]
+        moved = zoomed(truth, [change], "nearest")
+        assert set(moved.unique().tolist()) <= {0.0, 1.0}
+        assert ((pixels[:, :1] > 90 / 255) != (moved > 0.5)).float().mean() < 0.03
+        assert (turned(mask, change) != mask).any() or (change.turns, change.flip) == (0, False)
+
+
 def test_stains_change_by_their_factor_and_stay_without_one() -> None:
     rng = np.random.default_rng(0)
     x = as_pixels(rng.integers(30, 250, (2, 4, 4, 3)).astype(np.uint8), torch.device("cpu"))
@@ -120,7 +135,8 @@ def test_stains_change_by_their_factor_and_stay_without_one() -> None:
     paler = stained(x, np.full((2, 3), 0.5), np.zeros((2, 3)))
     np.testing.assert_allclose(torch.log((paler * 255 + 1) / 256), torch.log((x * 255 + 1) / 256) / 2, atol=1e-4)
     assert changed(x, [Change(), Change()]) is x
-    drawn = [Change.drawn(np.random.default_rng(i), geometry=False, stain=0.2) for i in range(200)]
+    how = Augmentation(geometry=False, stain=0.2, shift=0.02)
+    drawn = [Change.drawn(np.random.default_rng(i), how) for i in range(200)]
     factors, shifts = np.array([c.factor for c in drawn]), np.array([c.shift for c in drawn])
     assert 0.8 <= factors.min() < 0.82
     assert 1.18 < factors.max() <= 1.2

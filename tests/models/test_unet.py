@@ -15,7 +15,7 @@ from phenolens.core.errors import ModelError, PluginError
 from phenolens.core.registry import MODELS, TASKS
 from phenolens.core.store import canonical
 from phenolens.core.types import Example
-from phenolens.models.fit import weights_bytes
+from phenolens.models.record import weights_bytes
 from phenolens.models.segment import patch_of
 from phenolens.tasks.classification import Classification
 

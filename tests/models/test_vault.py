@@ -23,8 +23,9 @@ from phenolens.core.registry import MODELS, TASKS, Choice
 from phenolens.core.store import Store, canonical
 from phenolens.core.types import Bag, Example, Frame, Held, Loaded, Part, Split, TileSet, Volume
 from phenolens.models import fit as room
-from phenolens.models.fit import FitJob, run_fold, weights_bytes
+from phenolens.models.fit import FitJob, run_fold
 from phenolens.models.fit_masks import fit_masks
+from phenolens.models.record import weights_bytes
 
 QUICK: dict[str, dict[str, Any]] = {
     **{name: {"epochs": 2} for name in NETWORKS},

@@ -19,7 +19,8 @@ from phenolens.study import Study
 
 
 def audit_robustness(folder: Path | str, *, workers: int | None = None, progress: Progress | None = None) -> list[str]:
-    """Put faults on the tiles or scans of test patients in doses and predict again; returns a line a model for people.
+    """Put faults on the tiles or scans of test patients in doses and predict again; returns a line a model for people,
+    also of those that could not be tested.
 
     The fingerprint of the predictions is kept beside what was measured, so that a report never shows it beside the
     results of another run. Raises StudyError when the study is not one of slides or scans with an encoder, has not
@@ -40,7 +41,8 @@ def audit_robustness(folder: Path | str, *, workers: int | None = None, progress
         of = fingerprint(desk.results / "predictions.csv")
         write_json(desk.results / "robustness.json", {**made, "predictions": of})
     models = sorted({row["model"] for row in made["rows"]})
-    return [line(model, [row for row in made["rows"] if row["model"] == model]) for model in models]
+    told = [line(model, [row for row in made["rows"] if row["model"] == model]) for model in models]
+    return told + [f"{model}: not tested: {why}" for model, why in made["untested"].items()]
 
 
 def line(model: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,9 +16,10 @@ from phenolens.core.errors import SplitError
 from phenolens.core.predictions import Predictions, SurvivalPredictions
 from phenolens.core.registry import METRICS
 from phenolens.core.store import key_of
-from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Group, Sets, groups
+from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Group, groups
 from phenolens.evaluate.interval import delong_pair, nadeau_bengio, wald
 from phenolens.evaluate.metric import floor_of, metrics_reading
+from phenolens.evaluate.sets import Sets
 from phenolens.evaluate.survival_folds import survival_groups
 
 PERMUTATIONS = 1999

@@ -18,8 +18,9 @@ import pandas as pd
 from phenolens.core.predictions import SUBGROUP, UNKNOWN_SUBGROUP
 from phenolens.core.store import key_of
 from phenolens.evaluate.compare import holm
-from phenolens.evaluate.folds import GROUP, Sets
+from phenolens.evaluate.folds import GROUP
 from phenolens.evaluate.interval import BOOTSTRAP, percentile_interval
+from phenolens.evaluate.sets import Sets
 
 METHOD = f"pairs within folds; patients drawn again {BOOTSTRAP} times within each subgroup"
 NOTE = (

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from phenolens.core.store import key_of
 from phenolens.core.types import Interval
 from phenolens.evaluate import interval as limits
-from phenolens.evaluate.folds import Sets, Spread, Units
 from phenolens.evaluate.metric import single_of
+from phenolens.evaluate.sets import Sets, Spread, Units
 
 Key = tuple[str, str | None]
 """A metric's name and a part (a class, a horizon), or None where the metric is one number."""

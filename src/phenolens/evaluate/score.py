@@ -30,7 +30,7 @@ import pandas as pd
 from phenolens.core.predictions import Predictions
 from phenolens.core.types import Interval
 from phenolens.evaluate import interval as limits
-from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, Sets, groups
+from phenolens.evaluate.folds import LEAVE_ONE_SITE_OUT, groups
 from phenolens.evaluate.metric import (
     Metric,
     Probabilities,
@@ -43,6 +43,7 @@ from phenolens.evaluate.metric import (
     values_of,
 )
 from phenolens.evaluate.oneset import Cell, Key, on_one_set
+from phenolens.evaluate.sets import Sets
 
 COLUMNS = (
     "experiment",

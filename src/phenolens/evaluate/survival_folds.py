@@ -12,8 +12,9 @@ import pandas as pd
 
 from phenolens.core.errors import ModelError
 from phenolens.core.predictions import SurvivalPredictions
-from phenolens.evaluate.folds import Sets, Units, Values, tested, units
+from phenolens.evaluate.folds import tested, units
 from phenolens.evaluate.metric import floor_of, values_of
+from phenolens.evaluate.sets import Sets, Units, Values
 from phenolens.evaluate.survival_curves import censoring_curve, kaplan_meier
 from phenolens.evaluate.survival_measures import FollowUp, SurvivalSample
 

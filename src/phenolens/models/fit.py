@@ -12,9 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
-from safetensors.numpy import save
 
 from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
@@ -29,9 +27,9 @@ from phenolens.models.guard import Guard, GuardSettings, fit_guard
 from phenolens.models.inputs import checked_inputs, inputs_of
 from phenolens.models.lent import lent_patients, refuse_lent, taught
 from phenolens.models.predict import load_fit
-from phenolens.models.record import record
+from phenolens.models.record import record, weights_bytes
 from phenolens.models.refits import cross_splits, final_split
-from phenolens.models.refusals import assert_parts, refuse_empty, refuse_missing
+from phenolens.models.refusals import assert_parts, refuse_absent, refuse_empty, refuse_missing
 from phenolens.models.tile_predictions import tile_rows
 from phenolens.models.told import Told, ask, bare, flagged, prediction_rows, site_of, voting
 from phenolens.tasks._contract import Task
@@ -112,7 +110,7 @@ def run_fold(
     refuse_empty(model, name, split, parts)
     every = [e for part in parts.values() for e in part]
     refuse_missing(model, name, every)
-    task.weights(parts["train"])
+    refuse_absent(task, split, parts["train"])
     if not _condensed(parts["train"][0]):
         inputs = inputs_of(parts["train"][0])
         parts = {part: tuple(checked_inputs(held, inputs)) for part, held in parts.items()}
@@ -284,21 +282,3 @@ def _parts(split: Split, examples: Iterable[Example]) -> dict[str, tuple[Example
 
 def _condensed(example: Example) -> bool:
     return any(isinstance(p.source, Pooled) for p in example.parts)
-
-
-def weights_bytes(fitted: Fitted, name: str, guard: Guard | None = None) -> bytes:
-    """The weights, and those of a guard, as safetensors, equal for equal weights; ModelError when one is not finite.
-
-    Arrays are made contiguous first: safetensors stores a transposed one as if it were not transposed.
-    """
-    every = {**fitted.weights(), **({} if guard is None else guard.weights())}
-    weights = {key: np.ascontiguousarray(value) for key, value in sorted(every.items())}
-    for key, value in weights.items():
-        if not np.isfinite(value).all():
-            raise ModelError(
-                f"weights '{key}' of model '{name}' that are not finite",
-                expected="finite weights",
-                todo="look for extreme features, or lower the learning rate",
-            )
-    data: bytes = save(weights)
-    return data

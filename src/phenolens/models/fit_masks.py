@@ -19,8 +19,8 @@ from phenolens.core.registry import Choice
 from phenolens.core.store import Store, key_of
 from phenolens.core.types import Example, Split
 from phenolens.models.bags import in_order
-from phenolens.models.fit import PLACES, FitJob, weights_bytes
-from phenolens.models.record import FORMAT, PACKAGES
+from phenolens.models.fit import PLACES, FitJob
+from phenolens.models.record import FORMAT, PACKAGES, weights_bytes
 from phenolens.models.refits import FINAL
 
 VERSION = 1

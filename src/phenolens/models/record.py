@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save
+
 from phenolens import __version__
+from phenolens.core.errors import ModelError
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
 from phenolens.core.types import Example, Split
@@ -90,3 +94,21 @@ def _counts(task: Any, examples: Sequence[Example]) -> dict[str, int]:
     for example in examples:
         counts[task.classes[task.truth(example)]] += 1
     return counts
+
+
+def weights_bytes(fitted: Fitted, name: str, guard: Guard | None = None) -> bytes:
+    """The weights, and those of a guard, as safetensors, equal for equal weights; ModelError when one is not finite.
+
+    Arrays are made contiguous first: safetensors stores a transposed one as if it were not transposed.
+    """
+    every = {**fitted.weights(), **({} if guard is None else guard.weights())}
+    weights = {key: np.ascontiguousarray(value) for key, value in sorted(every.items())}
+    for key, value in weights.items():
+        if not np.isfinite(value).all():
+            raise ModelError(
+                f"weights '{key}' of model '{name}' that are not finite",
+                expected="finite weights",
+                todo="look for extreme features, or lower the learning rate",
+            )
+    data: bytes = save(weights)
+    return data

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from phenolens.core.errors import LeakError, ModelError
 from phenolens.core.types import Example, Split
 from phenolens.models.contract import Model
+from phenolens.tasks._contract import Task
 
 
 def assert_parts(split: Split, parts: Mapping[str, Sequence[Example]]) -> None:
@@ -30,6 +31,15 @@ def refuse_empty(model: Model, name: str, split: Split, parts: Mapping[str, Sequ
                 expected=f"at least one for model '{name}'",
                 todo="see quarantine.csv for their images, or make the splits again",
             )
+
+
+def refuse_absent(task: Task, split: Split, train: Sequence[Example]) -> None:
+    """Raises ModelError naming the fold and the class that no training unit with features has."""
+    try:
+        task.weights(train)
+    except ModelError as fault:
+        found = f"{fault.found}: the units with features of the training patients of {split.name}"
+        raise ModelError(found, expected=fault.expected, todo=fault.todo, where=fault.where) from fault
 
 
 def refuse_missing(model: Model, name: str, examples: Iterable[Example]) -> None:

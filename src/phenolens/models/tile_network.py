@@ -40,8 +40,8 @@ class TileUnet(nn.Module):
         self.last = nn.Conv2d(deep, 1, 1)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits (n, 1, h, w) of tiles (n, 3, h, w) of 0 to 255."""
-        x = (pixels.float() / 255 - self.mean) / self.std
+        """Logits (n, 1, h, w) of tiles (n, 3, h, w) in 0 to 1."""
+        x = (pixels - self.mean) / self.std
         maps: list[torch.Tensor] = [self.fine(x), *self.backbone(x)]
         finer, deep = maps[:-1], maps[-1]
         for step, skip in zip(self.steps, reversed(finer), strict=True):

@@ -15,11 +15,11 @@ from monai.losses import DiceCELoss
 
 from phenolens.core.errors import ModelError
 from phenolens.core.types import Example, FloatArray, Rgb, TileSet
+from phenolens.models.backbones import RANDOM, Backbone
 from phenolens.models.bags import in_order
 from phenolens.models.determinism import fixed_torch
-from phenolens.models.feature_maps import Backbone
-from phenolens.models.tile_augment import TileAugmentation, changed
 from phenolens.models.tile_network import TileUnet, weights_of
+from phenolens.models.tiles_augment import Augmentation, Change, as_pixels, changed, turned, zoomed
 from phenolens.models.tilesets import Tiles
 from phenolens.models.training import Schedule, autocast, batches, best_device, train
 from phenolens.models.windows import Tell
@@ -27,6 +27,7 @@ from phenolens.models.windows import Tell
 _READ = 64
 _AHEAD = 2
 """Batches that are read while the network works."""
+_CHANGE = Augmentation(zoom=0.3, stain=0.1, shift=1 / 30)
 _COUNTED = "num_batches_tracked"
 """Counters of batch normalisation, which nothing depends on."""
 
@@ -73,7 +74,7 @@ class FittedTileSegmenter:
 
         def tell(tiles: Rgb) -> FloatArray:
             with fixed_torch(0, device.type), torch.inference_mode():
-                logits = self.network(_pixels(tiles, device))
+                logits = self.network(as_pixels(tiles, device))
                 p: FloatArray = torch.sigmoid(logits.float())[:, 0].cpu().numpy()
             return p
 
@@ -129,7 +130,7 @@ def fit_tile_segmenter(
     with fixed_torch(seed, device):
         network = _network(settings).to(device)
         history = _Training(settings, network, _sets(held, seen), _sets(tune, seen), seed).run()
-    augmentation = asdict(TileAugmentation()) if settings.augment else None
+    augmentation = asdict(_CHANGE) if settings.augment else None
     told = {**history, "device": device, "augmentation": augmentation}
     return FittedTileSegmenter(settings=settings, seen=seen, network=network.cpu().eval(), told=told)
 
@@ -156,7 +157,7 @@ class _Training:
         self.held, self.tune = held, tune
         self.outlined = [np.flatnonzero(_shares(tiles) > 0) for tiles in held]
         self.others = [np.setdiff1d(np.arange(len(t)), rows) for t, rows in zip(held, self.outlined, strict=True)]
-        self.change = TileAugmentation() if settings.augment else None
+        self.change = _CHANGE if settings.augment else None
         self.device = next(network.parameters()).device
         self.loss = DiceCELoss(sigmoid=True, batch=True)
 
@@ -169,10 +170,16 @@ class _Training:
         drawn = [(i, row) for i in range(len(self.held)) for row in self._draw(i, epoch)]
         order = batches(len(drawn), self.settings.batch, self.seed, epoch)
         jobs = [[(*drawn[at], np.random.default_rng([self.seed, epoch, at, 1])) for at in batch] for batch in order]
-        for tiles, mask in self._ahead(self.held, jobs, self.change):
-            with autocast(self.device):
-                logits = self.network(_pixels(tiles, self.device))
-            yield self.loss(logits.float(), self._truth(mask))
+        for batch in self._ahead(self.held, jobs, self.change):
+            yield self._loss(batch)
+
+    def _loss(self, batch: _Batch) -> torch.Tensor:
+        pixels = changed(as_pixels(batch.tiles, self.device), batch.changes)
+        truth = torch.from_numpy(batch.mask.astype(np.float32))[:, None].to(self.device)
+        with autocast(self.device):
+            logits = self.network(pixels)
+        made: torch.Tensor = self.loss(logits.float(), zoomed(truth, batch.changes, "nearest"))
+        return made
 
     def _draw(self, image: int, epoch: int) -> list[int]:
         """Tiles of one image, with the chance `foreground` one that is outlined at least in part."""
@@ -193,22 +200,17 @@ class _Training:
             kept = np.sort(draw.permutation(len(held))[: self.settings.tune_tiles]).tolist()
             jobs += [[(image, row, draw) for row in kept[at : at + _READ]] for at in range(0, len(kept), _READ)]
         total = 0.0
-        for (tiles, mask), job in zip(self._ahead(self.tune, jobs, None), jobs, strict=True):
-            with autocast(self.device):
-                logits = self.network(_pixels(tiles, self.device))
-            total += float(self.loss(logits.float(), self._truth(mask))) * len(job)
+        for batch, job in zip(self._ahead(self.tune, jobs, None), jobs, strict=True):
+            total += float(self._loss(batch)) * len(job)
         return total / sum(len(job) for job in jobs)
 
-    def _truth(self, mask: npt.NDArray[np.bool_]) -> torch.Tensor:
-        return torch.from_numpy(mask.astype(np.float32))[:, None].to(self.device)
-
     def _ahead(
-        self, held: Sequence[TileSet], jobs: Sequence[Sequence[_Drawn]], change: TileAugmentation | None
-    ) -> Iterator[tuple[Rgb, npt.NDArray[np.bool_]]]:
-        """Batches in order, each read and changed while the network is busy with those before."""
-        waiting: list[Future[tuple[Rgb, npt.NDArray[np.bool_]]]] = []
+        self, held: Sequence[TileSet], jobs: Sequence[Sequence[_Drawn]], how: Augmentation | None
+    ) -> Iterator[_Batch]:
+        """Batches in order, each read and turned while the network is busy with those before."""
+        waiting: list[Future[_Batch]] = []
         for job in jobs:
-            waiting.append(self.readers.submit(_batch, held, job, change))
+            waiting.append(self.readers.submit(_batch, held, job, how))
             if len(waiting) > _AHEAD:
                 yield waiting.pop(0).result()
         for last in waiting:
@@ -219,14 +221,23 @@ _Drawn = tuple[int, int, np.random.Generator]
 """Number of the image, row of the tile, and the random numbers of its change."""
 
 
-def _batch(
-    held: Sequence[TileSet], drawn: Sequence[_Drawn], change: TileAugmentation | None
-) -> tuple[Rgb, npt.NDArray[np.bool_]]:
-    pairs = []
-    for image, row, draw in drawn:
-        tile, mask = held[image].pixels([row])[0], held[image].inside([row])[0]
-        pairs.append((tile, mask) if change is None else changed(tile, mask, change, draw))
-    return np.stack([tile for tile, _ in pairs]), np.stack([mask for _, mask in pairs])
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Tiles (n, s, s, 3) and their masks (n, s, s), turned already, and changes left to do."""
+
+    tiles: Rgb
+    mask: npt.NDArray[np.bool_]
+    changes: list[Change]
+
+
+def _batch(held: Sequence[TileSet], drawn: Sequence[_Drawn], how: Augmentation | None) -> _Batch:
+    changes = [Change() if how is None else Change.drawn(draw, how) for _, _, draw in drawn]
+    each = list(zip(drawn, changes, strict=True))
+    return _Batch(
+        tiles=np.stack([turned(held[image].pixels([row])[0], change) for (image, row, _), change in each]),
+        mask=np.stack([turned(held[image].inside([row])[0], change) for (image, row, _), change in each]),
+        changes=changes,
+    )
 
 
 def _shares(tiles: TileSet) -> FloatArray:
@@ -235,13 +246,9 @@ def _shares(tiles: TileSet) -> FloatArray:
     return np.concatenate(pieces).astype(np.float32)
 
 
-def _pixels(tiles: Rgb, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(tiles)).to(device).permute(0, 3, 1, 2)
-
-
 def _network(settings: Settings, *, empty: bool = False) -> TileUnet:
     """The network, in order of its random numbers; `empty` where its weights are about to be given."""
-    known = Backbone(name=settings.backbone, weights=settings.weights)
+    known = Backbone(name=settings.backbone, weights=RANDOM if empty else settings.weights)
     with fixed_torch(0) if empty else nullcontext():
-        encoder = known.network(empty=empty)
+        encoder = known.maps()
         return TileUnet(encoder, encoder.feature_info.channels(), settings.width, known.row.mean, known.row.std)

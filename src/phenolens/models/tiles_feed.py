@@ -19,7 +19,7 @@ import numpy.typing as npt
 from phenolens.core.errors import ModelError
 from phenolens.core.types import Example, Rgb, TileSet
 from phenolens.models.lent import SOFT
-from phenolens.models.tiles_augment import Change, turned
+from phenolens.models.tiles_augment import Augmentation, Change, turned
 from phenolens.tasks._contract import Task
 
 T = TypeVar("T")
@@ -95,8 +95,7 @@ class Sampler:
     shelves: Sequence[Shelf]
     classes: int
     seed: int
-    geometry: bool
-    stain: float
+    augmentation: Augmentation
 
     def __post_init__(self) -> None:
         of: list[dict[str, list[int]]] = [{} for _ in range(self.classes)]
@@ -114,7 +113,7 @@ class Sampler:
         tile = int(rng.integers(ends[-1]))
         at = int(np.searchsorted(ends, tile, side="right"))
         row = tile - (int(ends[at - 1]) if at else 0)
-        return chosen[at], row, Change.drawn(rng, geometry=self.geometry, stain=self.stain)
+        return chosen[at], row, Change.drawn(rng, self.augmentation)
 
     def batch(self, epoch: int, places: Sequence[int]) -> Batch:
         """The tiles of these places of an epoch."""

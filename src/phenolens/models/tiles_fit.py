@@ -11,11 +11,11 @@ import torch
 
 from phenolens.core.errors import ModelError
 from phenolens.core.types import Example
-from phenolens.features.encoders._timm_rows import row_of
+from phenolens.models.backbones import RANDOM, Backbone
 from phenolens.models.bags import in_order
 from phenolens.models.checkpoint import Checkpoint
 from phenolens.models.determinism import fixed_torch
-from phenolens.models.tiles_backbone import backbone, weights_of
+from phenolens.models.tiles_augment import Augmentation
 from phenolens.models.tiles_feed import Sampler, Shelf, shelves
 from phenolens.models.tiles_fitted import FittedTiles, few, together
 from phenolens.models.tiles_network import TileNetwork
@@ -80,9 +80,8 @@ def fit_tiles(
             torch.use_deterministic_algorithms(False)  # pooling has no deterministic gradient on CUDA; recorded below
         network = _begun(settings, len(task.classes), start)
         held, stop = shelves(train, task), [shelves([e], task) for e in tune]
-        sampler = Sampler(
-            shelves=held, classes=len(task.classes), seed=seed, geometry=settings.augment, stain=settings.stain
-        )
+        change = Augmentation(geometry=settings.augment, stain=settings.stain, shift=settings.stain / 10)
+        sampler = Sampler(shelves=held, classes=len(task.classes), seed=seed, augmentation=change)
         training = Training(settings, network.to(device), sampler, stop, class_weights, seed, checkpoint)
         history = training.run()
         network = network.eval()
@@ -106,11 +105,10 @@ def fit_tiles(
 
 def _begun(settings: Beginning, classes: int, start: Start | None) -> TileNetwork:
     """The network before training: pre-trained, as another fit left it, or random."""
-    row = row_of(settings.backbone)
-    file = None if start is not None else weights_of(settings.backbone, row, settings.weights)
-    learnt = file is None and start is None
+    known = Backbone(name=settings.backbone, weights=RANDOM if start is not None else settings.weights)
+    learnt = known.weights == RANDOM and start is None
     network = TileNetwork(
-        backbone(row, file), settings.width, classes, settings.dropout, frozen=settings.frozen, statistics=learnt
+        known.vectors(), settings.width, classes, settings.dropout, frozen=settings.frozen, statistics=learnt
     )
     if start is not None:
         start.give(network, settings.backbone)

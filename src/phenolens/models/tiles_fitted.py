@@ -12,14 +12,13 @@ import numpy.typing as npt
 import torch
 
 from phenolens.core.types import Bag, Example, FloatArray, Loaded, Rgb, TileSet
-from phenolens.features.encoders._timm_rows import row_of
+from phenolens.models.backbones import RANDOM, Backbone
 from phenolens.models.bags import Scaler
 from phenolens.models.contract import Probabilities
 from phenolens.models.determinism import fixed_torch
 from phenolens.models.linear import softmax
 from phenolens.models.tile_reading import ATTENTION, MAJORITY, MEAN, Read
 from phenolens.models.tiles_augment import as_pixels
-from phenolens.models.tiles_backbone import backbone
 from phenolens.models.tiles_feed import ahead, sets_of
 from phenolens.models.tiles_network import TileNetwork
 from phenolens.models.tiles_votes import Vote, majority, weighed
@@ -126,7 +125,7 @@ class FittedTiles:
         state = {n.removeprefix("network."): np.array(v) for n, v in weights.items() if n.startswith("network.")}
         width, classes = len(state["hidden.bias"]), len(state["classify.bias"])
         with fixed_torch(0):
-            made = backbone(row_of(config["backbone"]), None)
+            made = Backbone(name=config["backbone"], weights=RANDOM).vectors()
             network = TileNetwork(made, width, classes, frozen=True, statistics=False)
         shape = {name: value.shape for name, value in network.state_dict().items()}
         network.load_state_dict({name: torch.from_numpy(v.reshape(shape[name])) for name, v in state.items()})

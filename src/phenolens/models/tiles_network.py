@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from phenolens.models.tiles_backbone import Backbone, depths
+from phenolens.core.compat import import_timm
+from phenolens.models.backbones import Vectors
 
 _HEAD = ("hidden", "classify")
+_BLOCK = re.compile(r"\blayers?\.(\d+)\.")
 
 
 class TileNetwork(nn.Module):
@@ -22,7 +25,7 @@ class TileNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, width: int, classes: int, dropout: float = 0.0, *, frozen: bool, statistics: bool
+        self, backbone: Vectors, width: int, classes: int, dropout: float = 0.0, *, frozen: bool, statistics: bool
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -55,6 +58,23 @@ class TileNetwork(nn.Module):
         if self.statistics:
             names |= {name for name, _ in self.named_buffers()}
         return {name: value for name, value in self.state_dict().items() if name in names}
+
+
+def depths(made: Vectors) -> dict[str, float]:
+    """How deep each parameter lies: 0 in the stem, 1 in the last block, evenly between; names as in the backbone."""
+    network: Any = made.network
+    if hasattr(network, "group_matcher"):
+        of: Mapping[str, int] = import_timm().models.group_parameters(
+            network, network.group_matcher(coarse=False), reverse=True
+        )
+    else:
+        found = {name: _BLOCK.search(name) for name, _ in network.named_parameters()}
+        blocks = [int(hit.group(1)) for hit in found.values() if hit]
+        last = max(blocks, default=0) + 2
+        of = {n: int(hit.group(1)) + 1 if hit else 0 if "embed" in n else last for n, hit in found.items()}
+    places = sorted({of[name] for name, _ in network.named_parameters()})
+    step = {place: i / max(len(places) - 1, 1) for i, place in enumerate(places)}
+    return {f"network.{name}": step[of[name]] for name, _ in network.named_parameters()}
 
 
 def rates(network: TileNetwork, *, head: float, backbone: float, stem_share: float) -> dict[str, float]:

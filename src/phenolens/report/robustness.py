@@ -49,7 +49,8 @@ def view(record: Record, names: Names, album: Album) -> dict[str, Any]:
         "read": words.count(int(made["scans"]), "scan") if "scans" in made else words.count(int(made["tiles"]), "tile"),
         "faults": [_fault(rows[rows["fault"] == f], _TITLES.get(f, f), models, names) for f in faults],
         "clean": [_clean(rows[(rows["fault"] == "none") & (rows["model"] == m)], m) for m in models],
-        "notes": [words.sentence(n) for n in _notes(rows)],
+        "notes": [words.sentence(n) for n in _notes(rows)]
+        + [f"{model} was not tested: {why}." for model, why in made.get("untested", {}).items()],
     }
 
 

@@ -103,14 +103,15 @@ def _weights(desk: Desk) -> list[Finding]:
     """Findings where the weights of the encoder, or those that a model starts from, are not on this machine."""
     encoder = desk.study.encoder()
     assert encoder is not None, "the study names an encoder"
-    asked = [("encoder-unusable", partial(encoder_identity, encoder))]
-    asked += [("model-unusable", partial(model_identity, choice)) for choice in desk.study.model_choices()]
+    asked = [("encoder-unusable", encoder.name, partial(encoder_identity, encoder))]
+    models = desk.study.model_choices()
+    asked += [("model-unusable", choice.name, partial(model_identity, choice)) for choice in models]
     findings = []
-    for rule, weigh in asked:
+    for rule, name, weigh in asked:
         try:
             weigh()
         except (FeatureError, ModelError) as error:
-            what = f"found {error.found}, expected {error.expected}"
+            what = f"{rule.partition('-')[0]} {name}: found {error.found}, expected {error.expected}"
             findings.append(Finding(rule=rule, severity="error", what=what, todo=error.todo, where=error.where))
     return findings
 

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -56,9 +57,10 @@ def write_images(desk: Desk, states: States) -> None:
             row[picture] = desk.relative(path) if path is not None and path.exists() else ""
         rows.append(row)
         if state.status != "used":
-            out.append({k: row[k] for k in ("patient", "image", "site", "status", "reason")})
+            file = desk.relative(Path(state.where)) if Path(state.where).is_absolute() else state.where
+            out.append({**{k: row[k] for k in ("patient", "image", "site", "status", "reason")}, "file": file})
     write_csv(desk.results / "images.csv", pd.DataFrame(rows))
-    columns = ["patient", "image", "site", "status", "reason"]
+    columns = ["patient", "image", "site", "status", "reason", "file"]
     write_csv(desk.results / "quarantine.csv", pd.DataFrame(out, columns=columns))
 
 

@@ -19,10 +19,10 @@ from phenolens.core.errors import FeatureError, ModelError, StudyError
 from phenolens.core.predictions import PREDICTION_KEYS, Predictions
 from phenolens.core.registry import MODELS, Choice
 from phenolens.core.store import key_of
-from phenolens.core.types import BagSource, Example, Split
+from phenolens.core.types import Example, Split
 from phenolens.evaluate.dose import under_fault
 from phenolens.features.examples import examples, slide_parts
-from phenolens.features.extract import ExtractJob, bag_file, extract
+from phenolens.features.extract import ExtractJob, extract, stored_slide
 from phenolens.models.predict import Stored
 from phenolens.scans.disturb import UNITS as OF_SCANS
 from phenolens.slides.disturb import DOSES, UNITS, Disturbance
@@ -30,7 +30,7 @@ from phenolens.steps import robustness_scans
 from phenolens.steps.desk import Desk, Ready
 from phenolens.steps.evidence import fold_models
 from phenolens.steps.models import Fit, with_batches
-from phenolens.steps.slides import choose_tiles, prepare_images
+from phenolens.steps.slides import Source, choose_tiles, prepare_images
 
 PATIENTS = 40
 TILES = 40
@@ -44,14 +44,16 @@ def measure_robustness(desk: Desk, ready: Ready, splits: Sequence[Split]) -> dic
 
     JSON: patients, units, tiles (or scans, and how many of them are MR), scheme, and rows of model, fault, dose, unit
     (of the dose), measure, value, low, high, n_patients and note; the row of fault "none" is the same images
-    undisturbed. Features are stored by content, so a second call costs little. Raises StudyError where no image can be
-    read again or no model reads what they hold.
+    undisturbed. `untested` says of every other model of the predictions why it was left out. Features are stored by
+    content, so a second call costs little. Raises StudyError where no image can be read again or no model reads what
+    they hold.
     """
     names = {m.name.rpartition(":")[2]: m for m in desk.study.model_choices() if _reads_images(desk, m)}
     if not names:
         raise _cannot(desk)
     table = _first_repeat(desk, ready.classes)
     first = [s for s in splits if s.repeat == table["repeat"].min()]
+    untested = {str(m): _why(str(m), names) for m in dict.fromkeys(table["model"]) if m not in names}
     table = table[table["model"].isin(names) & table["patient"].isin(balanced(table, PATIENTS))]
     spoil = robustness_scans.spoiled if desk.study.reads == "scan" else _spoiled
     made, counted = spoil(desk, ready, set(table["unit_id"]))
@@ -73,6 +75,7 @@ def measure_robustness(desk: Desk, ready: Ready, splits: Sequence[Split]) -> dic
         "units": int(table["unit_id"].nunique()),
         **counted,
         "scheme": desk.study.validation.scheme,
+        "untested": untested,
         "rows": rows,
     }
 
@@ -105,6 +108,14 @@ def _reads_images(desk: Desk, model: Choice) -> bool:
         return False
     plugin = MODELS.plugin(model.name, base=model.base)[0]
     return plugin.reads == encoder.create().makes and not getattr(plugin, "baseline", False)
+
+
+def _why(model: str, tested: Mapping[str, Choice]) -> str:
+    """Why a model of the predictions is not among those that are shown spoiled images."""
+    voter = next((name for name in tested if model.startswith(f"{name} (")), None)
+    if voter is not None:
+        return f"another vote of the tiles that {voter} judges, which is tested by its own"
+    return "a baseline, or it does not read the features of the study's images"
 
 
 def _cannot(desk: Desk) -> StudyError:
@@ -154,22 +165,22 @@ def _tiles(desk: Desk, ready: Ready, units: set[str]) -> dict[str, list[ExtractJ
     return chosen
 
 
-def _features(desk: Desk, jobs: Mapping[str, Sequence[ExtractJob]]) -> dict[Disturbance | None, dict[str, BagSource]]:
+def _features(desk: Desk, jobs: Mapping[str, Sequence[ExtractJob]]) -> dict[Disturbance | None, dict[str, Source]]:
     """fault -> image -> features; an image that cannot be encoded under a fault is not in it."""
     encoder = desk.study.encoder()
     assert encoder is not None, "a study of slides names an encoder"
     asked = [replace(job, disturb=f) for own in jobs.values() for job in own for f in faults()]
-    made: dict[Disturbance | None, dict[str, BagSource]] = {f: {} for f in faults()}
+    made: dict[Disturbance | None, dict[str, Source]] = {f: {} for f in faults()}
     for outcome in extract(asked, encoder, desk.root, workers=desk.workers, progress=desk.progress):
         if outcome.error is None:
-            made[outcome.item.disturb][outcome.item.slide.image] = bag_file(desk.store, outcome.unwrap())
+            made[outcome.item.disturb][outcome.item.slide.image] = stored_slide(desk.store, outcome.unwrap(), encoder)
         else:
             desk.progress.say(f"left out: {outcome.item.slide.image} under {outcome.item.disturb}: {outcome.error}")
     return made
 
 
 def _examples(
-    desk: Desk, ready: Ready, jobs: Mapping[str, Sequence[ExtractJob]], bags: Mapping[str, BagSource]
+    desk: Desk, ready: Ready, jobs: Mapping[str, Sequence[ExtractJob]], bags: Mapping[str, Source]
 ) -> dict[str, Example]:
     """unit id -> example, of the units all of whose tested images could be encoded."""
     whole = {unit for unit, own in jobs.items() if all(j.slide.image in bags for j in own)}

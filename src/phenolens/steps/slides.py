@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from phenolens.core.compute import Outcome, run_all
 from phenolens.core.errors import FeatureError, ImageError
 from phenolens.core.registry import Choice
 from phenolens.core.store import key_of
-from phenolens.core.types import BagSource, Part, TileSource
+from phenolens.core.types import BagSource, Finding, Part, TileSource
 from phenolens.features.examples import slide_parts
 from phenolens.features.extract import ExtractJob, extract, stored_slide
 from phenolens.features.foreign import ForeignBag, open_folder
@@ -26,6 +28,9 @@ from phenolens.steps.states import ImageState, States
 
 Source = BagSource | TileSource
 PENDING = "to be found"
+FEW = 0.1
+"""A patient with less than this share of the tiles asked for is named."""
+_NAMED = 8
 
 
 def jobs_of(desk: Desk, ready: Ready, *, make: bool = True) -> list[tuple[SlideJob, str]]:
@@ -100,15 +105,45 @@ def facts_of(made: Prepared) -> dict[str, Any]:
     }
 
 
-def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
-    """Draw at most `max_per_patient` tiles over a patient's slides, or of each image where images are predicted."""
+def _together(desk: Desk, states: States) -> list[tuple[str, list[ImageState]]]:
+    """The usable slides of each patient, or each slide alone where images are predicted, by name."""
     whole = desk.study.task.unit == "patient"
     together: dict[str, list[ImageState]] = {}
     for image, state in states.items():
         if state.status == "used":
             together.setdefault(state.job.patient if whole else image, []).append(state)
+    return sorted(together.items())
+
+
+def few_tiles(desk: Desk, states: States) -> list[Finding]:
+    """A warning that names the slides of everyone with less than the share FEW of the tiles that the study asks for.
+
+    Where it does not say how many, the measure is the number that the patient in the middle has.
+    """
+    groups = _together(desk, states) if desk.study.encoder() is not None else []
+    counts = {name: sum(s.tiles for s in slides) for name, slides in groups}
+    asked = desk.tiles.max_per_patient if "max_per_patient" in desk.study.tiles.model_fields_set else None
+    usual = asked or (float(np.median(list(counts.values()))) if counts else 0)
+    few = [(name, slides) for name, slides in groups if counts[name] < FEW * usual]
+    if not few:
+        return []
+    named = [", ".join(f"{s.job.patient} / {s.job.image} ({s.tiles})" for s in slides) for _, slides in few]
+    measure = f"{usual:,.0f} tiles that {'tiles.max_per_patient asks for' if asked else 'the one in the middle has'}"
+    what = (
+        f"{len(few)} of {len(groups)} {desk.study.task.unit}s have less than {FEW:.0%} of the {measure}: "
+        f"{', '.join(named[:_NAMED])}{', …' if len(named) > _NAMED else ''}"
+    )
+    todo = (
+        "nothing (all their tiles are used, and count for little), or draw a larger region, or leave them out: where:"
+    )
+    who = tuple(sorted({slides[0].job.patient for _, slides in few}))
+    return [Finding(rule="few-tiles", severity="warning", what=what, todo=todo, who=who, where="tiles.max_per_patient")]
+
+
+def choose_tiles(desk: Desk, states: States) -> list[ExtractJob]:
+    """Draw at most `max_per_patient` tiles over a patient's slides, or of each image where images are predicted."""
     jobs: list[ExtractJob] = []
-    for name, slides in sorted(together.items()):
+    for name, slides in _together(desk, states):
         counts = {s.job.image: s.tiles for s in slides}
         rows = draw(counts, desk.tiles.max_per_patient, seed=desk.tiles.seed, patient=name)
         for state in slides:

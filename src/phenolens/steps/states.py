@@ -11,12 +11,16 @@ from phenolens.core.errors import FeatureError, ImageError, PhenolensError
 
 @dataclass
 class ImageState:
-    """What became of one image (or of one region on it); `job` is that of its kind and has patient, image and path."""
+    """What became of one image (or of one region on it); `job` is that of its kind and has patient, image and path.
+
+    Of one that is left out: the reason, and where the fault is, mostly the path of the image, its annotation or mask.
+    """
 
     job: Any
     site: str
     status: str = "used"
     reason: str = ""
+    where: str = ""
     prepared: str = ""
     features: str = ""
     tiles: int = 0
@@ -29,6 +33,7 @@ class ImageState:
             raise error
         self.status = "excluded" if getattr(error, "by_rule", False) else "quarantined"
         self.reason = f"found {error.found}; expected {error.expected}; {error.todo}"
+        self.where = error.where
 
 
 States = dict[str, ImageState]

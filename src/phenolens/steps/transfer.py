@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load, save
 
+from phenolens.cohort import split as splits_of
 from phenolens.core.compute import run_all
 from phenolens.core.errors import LeakError, StudyError
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store, key_of
-from phenolens.core.types import Example, Part, Split, TileSource
+from phenolens.core.types import Example, Finding, Part, Split, TileSource
 from phenolens.models.predict import CONFIG, load_model
 from phenolens.steps import cohort as cohorts
 from phenolens.steps import slides
-from phenolens.steps.desk import Desk
-from phenolens.study import Study
+from phenolens.steps.desk import Desk, Ready
+from phenolens.study import FILE, Study
 
 VERSION = 1
 """Raised when soft targets come to be other numbers."""
@@ -77,6 +78,43 @@ def lending(desk: Desk, place: Path, model: str, split: Split | None) -> Lending
         todo="give both studies the same validation section and patients, or patients of their own (where:)",
         where=str(root),
     )
+
+
+def clashes(desk: Desk, ready: Ready) -> list[Finding]:
+    """An error where cross-conformal sets are asked of a model that takes something over from the same patients.
+
+    Each refit leaves patients out that it is then judged on; a model of another study that trained on them has seen
+    them. Known from the tables alone, and where that study has frozen its splits from its training patients.
+    """
+    found: list[Finding] = []
+    if desk.study.guard.conformal != "cross":
+        return found
+    for key, place in (("start", desk.study.transfer.start), ("teacher", desk.study.transfer.teacher)):
+        if place is None or not (desk.study.path(place) / FILE).exists():
+            continue  # a study that is not there is named where its model is asked for
+        both = sorted(_learnt_from(desk, place) & set(map(str, ready.cohort.patients.index)))
+        if both:
+            what = (
+                f"found guard.conformal: cross with transfer.{key}: {place}, a study that trains on {len(both)} of "
+                "these patients; expected a study of other patients, since no refit may take over from a model that "
+                "saw the patients it leaves out"
+            )
+            todo = f"set guard.conformal: split, class or none, leave transfer.{key} out, or give it other patients"
+            where = f"transfer.{key}"
+            found.append(
+                Finding(rule="transfer-cross", severity="error", what=what, todo=todo, who=tuple(both), where=where)
+            )
+    return found
+
+
+def _learnt_from(desk: Desk, place: Path) -> set[str]:
+    """The patients whom the study at `place` trains on; all of its cohort as long as its splits are not frozen."""
+    study = Study.load(desk.study.path(place))
+    other = Desk(study=study, workers=desk.workers, progress=desk.progress)
+    path = other.results / "splits.csv"
+    if path.exists():
+        return {patient for s in splits_of.read(path) for patient in s.train | s.tune}
+    return set(map(str, cohorts.read_cohort(other).cohort.patients.index))
 
 
 def starting(desk: Desk, choice: Choice, split: Split | None) -> Choice:

@@ -86,5 +86,5 @@ def _missing(name: str, row: Row, *, gated: bool) -> WeightsMissingError:
         expected=f"the file {row.file} of {page} (licence: {row.licence})",
         todo=f"{access}on a machine with internet run `hf download {row.hub} {row.file}` and copy the folder"
         f" models--{row.hub.replace('/', '--')} into {HF_HUB_CACHE},"
-        f" or copy {row.file} anywhere and set features: {{encoder: {name}, weights: PATH}}",
+        f" or copy {row.file} anywhere and set weights: PATH beside {name} in the study file",
     )

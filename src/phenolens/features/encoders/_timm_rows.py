@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from phenolens.core.compat import import_timm
+from phenolens.core.errors import nearest
 from phenolens.features.encoders._hub_networks import Row, rows
 
 
@@ -20,7 +21,7 @@ def row_of(name: str) -> Row:
 
     timm = import_timm()
     if not timm.is_model(name.partition(".")[0]):
-        raise ValueError(f"'{name}' is neither a row of hub.toml nor a network of timm")
+        raise ValueError(f"'{name}' is neither a row of hub.toml nor a network of timm{nearest(name, rows())}")
     with torch.device("meta"):  # shapes without numbers
         network = timm.create_model(name, pretrained=False, num_classes=0).eval()
         told = network.pretrained_cfg

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy.typing as npt
 
 from phenolens.core.types import Example
-from phenolens.features.encoders._hub_networks import Row
 from phenolens.features.encoders._timm_rows import row_of
 from phenolens.tasks._contract import Task
 
@@ -92,26 +90,19 @@ class TileCnn:
             raise ValueError("distill must lie in 0 to 1, stem_share above 0 and up to 1, weight_decay not below 0")
         if self.start is not None and self.weights is not None:
             raise ValueError("start gives the weights: leave weights out")
-        object.__setattr__(self, "facts", self._row().facts())
-
-    def _row(self) -> Row:
-        return row_of(self.backbone)
+        object.__setattr__(self, "facts", row_of(self.backbone).facts())
 
     def fingerprint(self) -> str:
         """SHA-256 of what training begins with: the weights' file, the fit it starts from, or "random".
 
         Raises WeightsMissingError where there is no such file.
         """
-        from phenolens.models.tiles_backbone import weights_of
+        from phenolens.models.backbones import Backbone
         from phenolens.models.tiles_start import Start
 
         if self.start is not None:
             return f"start {Start.read(Path(self.start)).sha256}"
-        file = weights_of(self.backbone, self._row(), self.weights)
-        if file is None:
-            return "random"
-        with file.open("rb") as data:
-            return hashlib.file_digest(data, "sha256").hexdigest()
+        return Backbone(name=self.backbone, weights=self.weights).fingerprint()
 
     def lent(self) -> frozenset[str]:
         """The patients whom the fit that this one starts from has seen."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy.typing as npt
 
 from phenolens.core.types import Example
+from phenolens.features.encoders._timm_rows import row_of
 
 if TYPE_CHECKING:
     from phenolens.models.tile_segment import FittedTileSegmenter
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 class TileUnet:
     """A U-Net on tiles with outlines, trained on Dice plus binary cross-entropy; all parameters are trained.
 
-    `backbone` is a row of hub.toml or an architecture of timm; its `weights` come from the hub, from a local file, or
-    are random ("none"). `tiles` are drawn of each slide an epoch, the share `foreground` of them from those that are
-    outlined at least in part; the loss on at most `tune_tiles` of each tune slide says when to stop. The probabilities
-    of a slide are smoothed by `smooth_um`, cut at one half, and pieces and holes below `smallest_mm2` go.
+    `backbone` is a row of hub.toml or a convolutional network of timm; its `weights` come from the hub, from a local
+    file, or are random ("none"). `tiles` are drawn of each slide an epoch, the share `foreground` of them from those
+    that are outlined at least in part; the loss on at most `tune_tiles` of each tune slide says when to stop. The
+    probabilities of a slide are smoothed by `smooth_um`, cut at one half, and pieces and holes below `smallest_mm2` go.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "U-Net on tiles with a backbone of timm; outlines on slides for the task segmentation."
     reads: ClassVar[str] = "tiles"
     offers: ClassVar[tuple[str, ...]] = ("masks",)
@@ -60,10 +61,12 @@ class TileUnet:
             raise ValueError("learning_rate must be above 0 and weight_decay not below 0")
         if self.smooth_um < 0 or self.smallest_mm2 < 0:
             raise ValueError("smooth_um and smallest_mm2 must not be below 0")
+        if row_of(self.backbone).library != "timm":
+            raise ValueError(f"backbone '{self.backbone}' gives no maps: name a network of timm, such as resnet50v2")
 
     def fingerprint(self) -> str:
         """The SHA-256 of the backbone's weights; raises WeightsMissingError where they are not on this machine."""
-        from phenolens.models.feature_maps import Backbone
+        from phenolens.models.backbones import Backbone
 
         return Backbone(name=self.backbone, weights=self.weights).fingerprint()
 
