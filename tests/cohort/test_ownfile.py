@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from phenolens.cohort.split import Scheme, make
+from phenolens.cohort.split import Scheme, make, read, write
 from phenolens.core.errors import LeakError, SplitError
 from phenolens.core.types import Split
 
@@ -48,6 +48,13 @@ def test_repeats_are_read(tmp_path: Path) -> None:
     lines = FOLDS.splitlines()
     twice = [f"{lines[0]},repeat", *(f"{x},0" for x in lines[1:]), *(f"{x},1" for x in lines[1:])]
     assert [s.name for s in own(tmp_path, "\n".join(twice))][3:] == ["file-1-0", "file-1-1", "file-1-2"]
+
+
+@pytest.mark.parametrize("text", [FOLDS, PARTS])
+def test_own_splits_are_read_again_as_they_were_written(tmp_path: Path, text: str) -> None:
+    splits = own(tmp_path, text)
+    write(tmp_path / "splits.csv", splits)
+    assert read(tmp_path / "splits.csv") == splits
 
 
 @pytest.mark.parametrize(

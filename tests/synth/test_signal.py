@@ -122,6 +122,13 @@ def test_patterns_differ_in_nuclear_shape_size_and_density() -> None:
     assert set(drawn("herringbone").kind) == {Kind.FIBRE, Kind.WAVY}
 
 
+def test_straight_bands_differ_from_herringbone_in_the_shape_of_nuclei_alone() -> None:
+    straight, wavy = drawn("straight_bands"), drawn("herringbone")
+    assert set(straight.kind) == {Kind.FIBRE, Kind.CIGAR}
+    for column in ("x", "y", "theta", "length", "width", "strength"):
+        np.testing.assert_array_equal(getattr(straight, column), getattr(wavy, column))
+
+
 def test_growth_patterns_differ_in_lymphocytes() -> None:
     def small(name: str) -> int:
         table = drawn(name)

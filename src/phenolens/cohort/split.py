@@ -208,8 +208,9 @@ def _check_edited(splits: Sequence[Split], path: Path) -> None:
     for s in splits:
         here = s.train | s.tune | s.test
         lost = here ^ everyone.setdefault(s.scheme, here)
-        again = s.test & tested.setdefault((s.scheme, s.repeat), set()) if s.scheme != "file" else frozenset[str]()
-        tested[s.scheme, s.repeat] |= s.test
+        before = tested.setdefault((s.scheme, s.repeat), set())
+        again = s.test & before if s.scheme != "file" else frozenset[str]()
+        before |= s.test
         if again:
             found, expected = f"patients tested in two folds, the second {s.name}: {listed(sorted(again))}", "one fold"
             raise LeakError(found, expected=expected, todo=todo, where=str(path))

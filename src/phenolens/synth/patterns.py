@@ -129,6 +129,15 @@ def biphasic(box: Extent, body: Body, rng: Rng) -> Marks:
 
 def herringbone(box: Extent, body: Body, rng: Rng) -> Marks:
     """Thin wavy nuclei in parallel bands whose direction flips from band to band."""
+    return _bands(box, body, rng, Kind.WAVY)
+
+
+def straight_bands(box: Extent, body: Body, rng: Rng) -> Marks:
+    """The bands of herringbone with straight nuclei; nothing else differs, so that only nuclear shape tells them."""
+    return _bands(box, body, rng, Kind.CIGAR)
+
+
+def _bands(box: Extent, body: Body, rng: Rng, shape: Kind) -> Marks:
     axis, step = rng.uniform(0, np.pi), _tight(body, 21, 10.5)
     found = []
     for side in (0, 1):
@@ -140,9 +149,7 @@ def herringbone(box: Extent, body: Body, rng: Rng) -> Marks:
         points = points[band == side]
         theta = angle + 0.22 * np.sin(points[:, 0] / 37 + points[:, 1] / 53) + rng.normal(0, 0.07, len(points))
         theta = theta + np.pi * rng.integers(0, 2, len(points))
-        cell = Cell(
-            shape=Kind.WAVY, length=15.5, width=3.9, spread=0.08, chromatin=0.69, cytoplasm=(1.9, 2.4), eosin=0.09
-        )
+        cell = Cell(shape=shape, length=15.5, width=3.9, spread=0.08, chromatin=0.69, cytoplasm=(1.9, 2.4), eosin=0.09)
         found.append(cells(points, theta, cell, body, rng))
     return join(found)
 
@@ -238,6 +245,7 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
         "storiform": storiform,
         "biphasic": biphasic,
         "herringbone": herringbone,
+        "straight_bands": straight_bands,
         "regular_glands": regular_glands,
         "irregular_glands": irregular_glands,
     }
