@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +70,43 @@ def test_a_worker_that_dies_while_the_next_item_is_awaited_costs_only_its_own_it
         yield 4
 
     assert [o.result for o in run_all(_die_on_two, source(), workers=1)] == [None, 4]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads the state of a process from /proc")
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    code = "from tests.core.test_compute import work_long; work_long(__import__('sys').argv[1])"
+    root = Path(__file__).parents[2]
+    run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root)
+    until(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(p.name) for p in tmp_path.iterdir()]
+    assert all(alive(worker) for worker in workers)
+    run.kill()
+    run.wait()
+    until(lambda: not any(alive(worker) for worker in workers))
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def work_long(folder: str) -> None:
+    list(run_all(partial(_told_and_long, Path(folder)), [1, 2], workers=2))
+
+
+def _told_and_long(folder: Path, number: int) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(120)
 
 
 def test_a_programming_error_is_not_swallowed() -> None:

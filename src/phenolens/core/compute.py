@@ -10,11 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from typing import Any, Generic, TypeVar, cast
 
 from phenolens.core import sharing
@@ -252,8 +254,21 @@ def _start_worker() -> None:
     Ctrl-C is for the process that started it, which ends its workers; each would else print a traceback of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is killed: nobody reads what it makes any more."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 _ENCODER: list[Callable[[Any], Any]] = []
@@ -262,6 +277,7 @@ _ENCODER: list[Callable[[Any], Any]] = []
 
 def _start_encoder(make_encoder: Callable[[str], Callable[[Any], Any]], device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     _ENCODER.append(make_encoder(device))
 
 
