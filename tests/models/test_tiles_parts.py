@@ -55,6 +55,14 @@ def test_classes_patients_and_tiles_are_drawn_alike_often_at_each_level() -> Non
     assert of_a1.min() > 0.7 * by["a1"] / 12
 
 
+@pytest.mark.parametrize(("power", "share"), [(0.5, 12**0.5 / (12**0.5 + 1)), (1.0, 12 / 13)])
+def test_patients_of_many_tiles_can_be_drawn_more_often(power: float, share: float) -> None:
+    made = sampler(size_power=power)
+    drawn = Counter(made.shelves[made.draw(1, i)[0]].patient for i in range(6000))
+    assert drawn["b1"] / 6000 == pytest.approx(0.5, abs=0.02)
+    assert drawn["a1"] / 6000 == pytest.approx(share / 2, abs=0.02)
+
+
 def test_a_draw_depends_on_seed_epoch_and_place_alone() -> None:
     change = Augmentation(stain=0.2, shift=0.02)
     one, other = sampler(augmentation=change), sampler(augmentation=change)

@@ -90,30 +90,45 @@ def _soft(given: Any, count: int, classes: int, image: str) -> npt.NDArray[np.fl
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Draws tiles of training by (seed, epoch, place in the epoch) alone."""
+    """Draws tiles of training by (seed, epoch, place in the epoch) alone.
+
+    A class is drawn, then one of its patients with a chance that grows with the number n of its tiles as n **
+    size_power, then one of those tiles.
+    """
 
     shelves: Sequence[Shelf]
     classes: int
     seed: int
     augmentation: Augmentation
+    size_power: float = 0.0
 
     def __post_init__(self) -> None:
         of: list[dict[str, list[int]]] = [{} for _ in range(self.classes)]
         for i, shelf in enumerate(self.shelves):
             of[shelf.label].setdefault(shelf.patient, []).append(i)
-        object.__setattr__(self, "_of", [[of_class[p] for p in sorted(of_class)] for of_class in of])
+        made = [[of_class[p] for p in sorted(of_class)] for of_class in of]
+        sizes = [np.array([sum(len(self.shelves[i].held) for i in own) for own in of_class]) for of_class in made]
+        ends = [np.cumsum(size**self.size_power) for size in sizes]
+        object.__setattr__(self, "_of", made)
+        object.__setattr__(self, "_ends", [end / end[-1:] for end in ends])
 
     def draw(self, epoch: int, place: int) -> tuple[int, int, Change]:
         """The shelf, the row and the change of one tile."""
         rng = np.random.default_rng([self.seed, epoch, place])
         of: list[list[list[int]]] = self._of  # type: ignore[attr-defined]
-        patients = of[int(rng.integers(self.classes))]
-        chosen = patients[int(rng.integers(len(patients)))]
+        label = int(rng.integers(self.classes))
+        chosen = of[label][self._patient(rng, label)]
         ends = np.cumsum([len(self.shelves[i].held) for i in chosen])
         tile = int(rng.integers(ends[-1]))
         at = int(np.searchsorted(ends, tile, side="right"))
         row = tile - (int(ends[at - 1]) if at else 0)
         return chosen[at], row, Change.drawn(rng, self.augmentation)
+
+    def _patient(self, rng: np.random.Generator, label: int) -> int:
+        ends: npt.NDArray[np.float64] = self._ends[label]  # type: ignore[attr-defined]
+        if not self.size_power:
+            return int(rng.integers(len(ends)))
+        return min(int(np.searchsorted(ends, rng.random(), side="right")), len(ends) - 1)
 
     def batch(self, epoch: int, places: Sequence[int]) -> Batch:
         """The tiles of these places of an epoch."""

@@ -81,7 +81,13 @@ def fit_tiles(
         network = _begun(settings, len(task.classes), start)
         held, stop = shelves(train, task), [shelves([e], task) for e in tune]
         change = Augmentation(geometry=settings.augment, stain=settings.stain, shift=settings.stain / 10)
-        sampler = Sampler(shelves=held, classes=len(task.classes), seed=seed, augmentation=change)
+        sampler = Sampler(
+            shelves=held,
+            classes=len(task.classes),
+            seed=seed,
+            augmentation=change,
+            size_power=settings.size_power,
+        )
         training = Training(settings, network.to(device), sampler, stop, class_weights, seed, checkpoint)
         history = training.run()
         network = network.eval()

@@ -29,6 +29,8 @@ class TileCnn:
     learning_rate: of the head. backbone_rate: of the backbone's last block; it falls geometrically to stem_share of
     that at the stem. The rates rise over the share `warmup` of all steps and then fall as a cosine. A tile of training
     is drawn class → patient → tile, each uniformly, tiles_per_epoch times an epoch (rounded up to whole batches).
+    size_power: where patients have very different numbers of tiles n, a patient is drawn in proportion to n **
+    size_power instead (0: all alike, 1: all tiles of a class alike), so that a few tiles are not learnt by heart.
     Training stops `patience` epochs after the least log loss of the tune units, each judged by the mean over at most
     tune_tiles of its tiles.
 
@@ -67,6 +69,7 @@ class TileCnn:
     batch: int = 32
     tiles_per_epoch: int = 8192
     tune_tiles: int = 128
+    size_power: float = 0.0
     augment: bool = True
     stain: float = 0.0
     distill: float = 0.0
@@ -83,6 +86,8 @@ class TileCnn:
         for name in ("learning_rate", "backbone_rate", "temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.size_power <= 1:
+            raise ValueError(f"size_power must lie in 0 to 1, not {self.size_power}")
         for name in ("dropout", "warmup", "stain"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in 0 to 1 (1 excluded), not {getattr(self, name)}")
