@@ -1,9 +1,10 @@
 """Slow tests: cell types of real nuclei by a small network on their pixels, beside a forest on their colours.
 
 Nuclei of 60 patients (CRCHistoPhenotypes, Sirinukunwattana et al. 2016, doi:10.1109/TMI.2016.2525803), each a unit: the
-patch of 27 px, of test patients in its eight turns and flips, whose mean is the prediction. Folds are made of patients. A nucleus at 27
-px resembles no pre-training, so that weights and running means begin at random; every epoch is run, and the tune
-patients say which is kept. Patches are enlarged threefold, because networks of timm halve their maps five times.
+patch of 27 px, of test patients in its eight turns and flips, whose mean is the prediction. Folds are made of patients.
+A nucleus at 27 px resembles no pre-training, so that weights and running means begin at random; every epoch is run, and
+the tune patients say which is kept. Patches are enlarged threefold, because networks of timm halve their maps five
+times.
 
 How NETWORK was chosen: from training and tune patients alone (20% tune patients; fold 0, balanced accuracy of the tune
 patients by eight views: patients drawn alike 0.657, by the root of their tiles 0.682, by their tiles 0.695; log loss

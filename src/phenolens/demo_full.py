@@ -32,8 +32,9 @@ _CNN = {
     "tiles_per_epoch": 1024,
     "tune_tiles": 24,
     "width": 64,
-    "backbone_rate": 0.001,
-    "stem_share": 0.3,
+    "learning_rate": 0.003,
+    "backbone_rate": 0.003,
+    "stem_share": 1.0,
 }
 
 
@@ -58,7 +59,7 @@ def overrides(weights: dict[str, Path], home: Path) -> dict[str, Any]:
         },
         "automatic": {"models": cnn},
         "accelerate": {"tiles": _COARSE, "models": cnn},
-        "distil": {"tiles": _COARSE, "models": [{"tile_cnn": {**trained, "distill": 0.5}}]},
+        "distil": {"tiles": _COARSE, "models": [{"tile_cnn": {**trained, "distill": 1.0, "temperature": 1.0}}]},
         "fastest": {"tiles": _LOW, "models": cnn},
     }
     return {
