@@ -210,8 +210,8 @@ def test_attention_finds_the_tiles_that_tell_where_the_mean_is_drowned() -> None
         hidden = np.column_stack([told + rng.normal(0, 0.1, 30), rng.normal(size=(30, 3))]).astype(np.float32)
         units.append((hidden, np.column_stack([right, 1 - right][:: 1 if label == 0 else -1])))
         truth.append(label)
-    vote = fit_vote(units[:16], truth[:16], np.ones(2), seed=0)
-    again = fit_vote(units[:16], truth[:16], np.ones(2), seed=0)
+    known = (units[:12], truth[:12], units[12:16], truth[12:16])
+    vote, again = (fit_vote(*known, np.ones(2), seed=0) for _ in range(2))
     np.testing.assert_array_equal(vote.scores(units[0][0]), again.scores(units[0][0]))
     means = [p.mean(0)[t] for (_, p), t in zip(units[16:], truth[16:], strict=True)]
     votes = [weighed(p, vote.scores(h))[t] for (h, p), t in zip(units[16:], truth[16:], strict=True)]
@@ -219,13 +219,32 @@ def test_attention_finds_the_tiles_that_tell_where_the_mean_is_drowned() -> None
     assert min(votes) > 0.75
 
 
+def test_attention_that_tells_nothing_of_the_tune_units_stays_the_mean() -> None:
+    rng = np.random.default_rng(0)
+
+    def unit(label: int, surer: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tiles with a mark in their hidden layer; where surer is 1, marked tiles are right, else they are wrong."""
+        marked = rng.random(20) < 0.3
+        right = np.where(marked, 0.95 if surer else 0.05, 0.6)
+        p = np.column_stack([right, 1 - right][:: 1 if label == 0 else -1])
+        return np.column_stack([marked, rng.normal(size=20)]).astype(np.float32), p
+
+    truth = [0, 1] * 8
+    train, tune = ([unit(label, surer) for label in truth] for surer in (1, 0))
+    stopped = fit_vote(train, truth, tune, truth, np.ones(2), seed=0)
+    assert np.ptp(stopped.scores(tune[0][0])) == 0
+    followed = fit_vote(train, truth, train, truth, np.ones(2), seed=0)
+    assert np.ptp(followed.scores(tune[0][0])) > 1
+
+
 def test_units_of_one_tile_leave_nothing_to_weigh_and_do_no_harm() -> None:
     rng = np.random.default_rng(0)
     one = [(rng.normal(size=(1, 4)).astype(np.float32), np.array([[0.7, 0.3]])) for _ in range(6)]
-    vote = fit_vote(one, [0, 1] * 3, np.ones(2), seed=0)
+    vote = fit_vote(one, [0, 1] * 3, one, [0, 1] * 3, np.ones(2), seed=0)
     np.testing.assert_array_equal(vote.scores(rng.normal(size=(5, 4)).astype(np.float32)), np.zeros(5))
     several = [(rng.normal(size=(n, 4)).astype(np.float32), rng.dirichlet([1, 1], n)) for n in (1, 30, 2)]
-    found = fit_vote([*several, *one], [0, 1, 0, *[0, 1] * 3], np.ones(2), seed=0)
+    known = ([*several, *one], [0, 1, 0, *[0, 1] * 3])
+    found = fit_vote(*known, *known, np.ones(2), seed=0)
     assert np.isfinite(found.scores(several[1][0])).all()
     assert np.ptp(found.scores(several[1][0])) > 0.1
 

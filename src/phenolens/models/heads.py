@@ -157,9 +157,11 @@ def fit_head(
             losses=lambda epoch: drawn.losses(network, seed, epoch),
             tune_loss=lambda: _loss(network, tune, class_weights),
         )
-        said = [_said(network.eval(), scaler.apply(_chosen(e, settings.instances))) for e in held]
-        units = [(hidden, p) for p, hidden in said]
-        vote = fit_vote(units, [task.truth(e) for e in held], class_weights, seed=seed)
+        network.eval()
+        said = [[_said(network, scaler.apply(_chosen(e, settings.instances))) for e in units] for units in (held, stop)]
+        learn, judge = ([(hidden, p) for p, hidden in units] for units in said)
+        truth, tune_truth = ([task.truth(e) for e in units] for units in (held, stop))
+        vote = fit_vote(learn, truth, judge, tune_truth, class_weights, seed=seed)
     return FittedHead(scaler=scaler, network=network, vote=vote, told=told)
 
 

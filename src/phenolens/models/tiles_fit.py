@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from phenolens.models.tiles_fitted import FittedTiles, few, together
 from phenolens.models.tiles_network import TileNetwork
 from phenolens.models.tiles_start import Start
 from phenolens.models.tiles_training import Settings, Training, evenly
-from phenolens.models.tiles_votes import Vote, fit_vote
+from phenolens.models.tiles_votes import fit_vote
 from phenolens.models.training import best_device
 from phenolens.tasks._contract import Task
 
@@ -91,7 +91,10 @@ def fit_tiles(
         training = Training(settings, network.to(device), sampler, stop, class_weights, seed, checkpoint)
         history = training.run()
         network = network.eval()
-        vote = _vote(network, [shelves([e], task) for e in train], class_weights, seed, settings.workers)
+        told_by, told_of = (
+            _said(network, units, settings.workers) for units in ([shelves([e], task) for e in train], stop)
+        )
+        vote = fit_vote(*told_by, *told_of, class_weights, seed=seed)
     counts = {e.patient: 0 for e in train}
     for shelf in held:
         counts[shelf.patient] += len(shelf.held)
@@ -121,8 +124,8 @@ def _begun(settings: Beginning, classes: int, start: Start | None) -> TileNetwor
     return network
 
 
-def _vote(network: TileNetwork, units: Sequence[Sequence[Shelf]], class_weights: Any, seed: int, workers: int) -> Vote:
-    """The attention vote, fitted on up to VOTED tiles of every training unit, spread evenly over its images."""
+def _said(network: TileNetwork, units: Sequence[Sequence[Shelf]], workers: int) -> tuple[list[Unit], list[int]]:
+    """What the network says of up to VOTED tiles of every unit, spread evenly over its images, and their labels."""
     chosen = [evenly(unit, VOTED) for unit in units]
     with torch.inference_mode():
         made = iter(together(network, [(s.held, rows) for unit in chosen for s, rows in unit], workers))
@@ -130,4 +133,4 @@ def _vote(network: TileNetwork, units: Sequence[Sequence[Shelf]], class_weights:
     for unit in chosen:
         own = [next(made) for _ in unit]
         said.append((np.concatenate([hidden for _, hidden in own]), np.concatenate([p for p, _ in own])))
-    return fit_vote(said, [unit[0].label for unit in units], class_weights, seed=seed)
+    return said, [unit[0].label for unit in units]

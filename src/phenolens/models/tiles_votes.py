@@ -1,7 +1,9 @@
 """From tiles to a patient: the mean of the tiles' probabilities, the majority of their classes, and attention.
 
 The attention vote is a mean whose weights are read from the hidden layer of each tile by gated attention (Ilse, Tomczak
-and Welling, ICML 2018). It is fitted after the network, on the training units of the fold, and starts as the mean.
+and Welling, ICML 2018). It is fitted after the network, on the training units of the fold, and starts as the mean. The
+network knows those units by heart, so that what tells most in them need not tell most in others: the step with the
+least loss of the tune units is kept, which may be the first, the mean itself.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from phenolens.models.contract import Probabilities
 from phenolens.models.determinism import fixed_torch
 
 WIDTH = 32
-STEPS = 200
+STEPS, LOOK = 200, 10
+"""Steps at most, and after how many of them the tune units are looked at."""
 RATE = 0.01
 DECAY = 0.01
 
@@ -54,32 +57,58 @@ def weighed(p: Probabilities, scores: npt.NDArray[np.float64]) -> npt.NDArray[np
     return shares
 
 
+Unit = tuple[FloatArray, Probabilities]
+"""The hidden layer (n, d) and the probabilities (n, k) of the tiles of a unit."""
+
+
 def fit_vote(
-    train: Sequence[tuple[FloatArray, Probabilities]],
+    train: Sequence[Unit],
     truth: Sequence[int],
+    tune: Sequence[Unit],
+    tune_truth: Sequence[int],
     class_weights: npt.NDArray[np.float64],
     *,
     seed: int,
 ) -> Vote:
-    """From the hidden layer and probabilities of the training units, by class-weighted log loss of their vote."""
+    """From the training units, by class-weighted log loss of their vote, as long as that of the tune units falls."""
     fitted = Scaler.fit(hidden for hidden, _ in train)
     scaler = Scaler(mean=fitted.mean.astype(np.float32), scale=fitted.scale.astype(np.float32))
     with fixed_torch(seed):
         held = _begin(train[0][0].shape[1])
-        z = torch.from_numpy(np.concatenate([scaler.apply(hidden) for hidden, _ in train]))
-        place, p = _padded([tiles for _, tiles in train])
-        weight = torch.tensor([class_weights[t] for t in truth], dtype=torch.float32)
+        learn, stop = (_Ballot(scaler, *own, class_weights) for own in ((train, truth), (tune, tune_truth)))
         optimiser = torch.optim.AdamW(list(held.values()), RATE, weight_decay=DECAY)
-        for _ in range(STEPS):
-            scores = torch.full((p.shape[0] * p.shape[1],), -torch.inf).index_copy(0, place, _scores(held, z))
-            votes = (torch.softmax(scores.view(p.shape[:2]), 1)[:, :, None] * p).sum(1)
-            chosen = votes[torch.arange(len(votes)), torch.tensor(truth)].clamp_min(1e-6)
+        least, arrays = np.inf, dict[str, FloatArray]()
+        for step in range(STEPS + 1):
+            if step % LOOK == 0 and (found := float(stop.loss(held).detach())) < least:
+                least, arrays = found, {name: value.detach().numpy().copy() for name, value in held.items()}
             optimiser.zero_grad()
-            loss = -(weight * chosen.log()).sum() / weight.sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            learn.loss(held).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        arrays = {name: value.detach().numpy().copy() for name, value in held.items()}
     return Vote(arrays=arrays, scaler=scaler)
+
+
+class _Ballot:
+    """Units whose tiles vote, as tensors."""
+
+    def __init__(
+        self,
+        scaler: Scaler,
+        units: Sequence[Unit],
+        truth: Sequence[int],
+        class_weights: npt.NDArray[np.float64],
+    ) -> None:
+        self.z = torch.from_numpy(np.concatenate([scaler.apply(hidden) for hidden, _ in units]))
+        self.place, self.p = _padded([tiles for _, tiles in units])
+        self.truth = torch.tensor(truth)
+        self.weight = torch.tensor([class_weights[t] for t in truth], dtype=torch.float32)
+
+    def loss(self, held: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Class-weighted log loss of the votes."""
+        places = torch.full((self.p.shape[0] * self.p.shape[1],), -torch.inf)
+        scores = places.index_copy(0, self.place, _scores(held, self.z))
+        votes = (torch.softmax(scores.view(self.p.shape[:2]), 1)[:, :, None] * self.p).sum(1)
+        chosen = votes[torch.arange(len(votes)), self.truth].clamp_min(1e-6)
+        return -(self.weight * chosen.log()).sum() / self.weight.sum()
 
 
 def _padded(units: Sequence[Probabilities]) -> tuple[torch.Tensor, torch.Tensor]:

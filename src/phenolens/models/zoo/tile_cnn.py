@@ -42,7 +42,7 @@ class TileCnn:
     they are learnt where the weights begin at random.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = (
         "A pre-trained network trained on tiles; patients by the mean, majority or attention of them."
     )

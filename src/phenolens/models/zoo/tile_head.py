@@ -25,7 +25,7 @@ class TileHead:
     loss of the tune units, each judged by the mean of its tiles. Features are standardised by the training tiles.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "Two layers on each tile's features; patients by the mean, majority or attention of tiles."
     reads: ClassVar[str] = "bag"
     offers: ClassVar[tuple[str, ...]] = ("attention", "tile_probability")
