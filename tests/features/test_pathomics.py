@@ -12,7 +12,7 @@ from phenolens.core.errors import FeatureError
 from phenolens.core.registry import ENCODERS, Choice
 from phenolens.core.types import Rgb
 from phenolens.features.encoders.pathomics import Pathomics, encode, measure_tile
-from phenolens.slides.stain import EOSIN, HAEMATOXYLIN
+from phenolens.slides.stain import DAB, EOSIN, HAEMATOXYLIN
 
 Ellipse = tuple[float, float, float, float, float]
 """Row and column of the centre, major and minor semi-axis in um, angle of the major axis from the row in radians."""
@@ -177,6 +177,20 @@ def test_small_white_spaces_are_vacuoles_and_bare_glass_is_neither():
     beside = measure_tile(glass, 0.5)
     assert beside["space_share"] == 0.0
     assert beside["tissue_share"] == pytest.approx(124 / 224, abs=0.02)
+
+
+def test_the_residual_spreads_by_what_neither_stain_explains_and_not_by_stains_or_their_strength():
+    both = draw(random_nuclei(1))
+    stained = -np.log10((both.astype(float) + 1) / 256)
+    third = np.array(DAB) / np.linalg.norm(DAB)
+    across = np.cross(HAEMATOXYLIN, EOSIN)
+    brown = np.zeros((*both.shape[:2], 1))
+    brown[:, :112] = 0.3
+    pigmented = np.rint(256 * 10 ** -(stained + brown * third) - 1).astype(np.uint8)
+    darker = np.rint(256 * 10 ** -(stained * 1.3) - 1).astype(np.uint8)
+    told = [measure_tile(tile, 0.5)["tissue_residual_sd"] for tile in (both, darker, pigmented)]
+    assert max(told[:2]) < 0.005
+    assert told[2] == pytest.approx(0.15 * third @ across / np.linalg.norm(across), rel=0.02)
 
 
 def odd_tiles() -> dict[str, Rgb]:

@@ -33,7 +33,9 @@ def blobs(seed: int, size: int = 160) -> np.ndarray:
 def scene_of(haematoxylin: np.ndarray, mpp: float = 1.0, tissue: np.ndarray | None = None) -> Scene:
     image = haematoxylin.astype(np.float32)
     inside = np.ones(image.shape, bool) if tissue is None else tissue
-    return Scene(haematoxylin=image, eosin=image / 2, density=image, saturation=image, tissue=inside, mpp=mpp)
+    return Scene(
+        haematoxylin=image, eosin=image / 2, residual=image * 0, density=image, saturation=image, tissue=inside, mpp=mpp
+    )
 
 
 @pytest.mark.parametrize("distance", [1, 2, 8])

@@ -23,7 +23,7 @@ class Pathomics:
     `nucleus_cell_area_ratio_mean`, `nucleus_haematoxylin_mean` and `nucleus_max_caliper_um_mean`.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "named colour, nuclear, arrangement and texture features; no weights, runs on the CPU"
     reads: ClassVar[str] = "slide"
     makes: ClassVar[str] = "bag"

@@ -25,11 +25,14 @@ class Scene:
     """A tile at its working resolution.
 
     haematoxylin, eosin and density (mean of the channels) are (h, w) float32 in optical density units (log10), never
-    negative; saturation is (h, w) in 0 to 1 (as in HSV); tissue is (h, w) boolean; mpp is in micrometres per pixel.
+    negative; residual is what the two stains do not explain, with a sign: above 0 where more blue light is taken up
+    (DAB, melanin, haemosiderin), below 0 where more red light is; saturation is (h, w) in 0 to 1 (as in HSV); tissue is
+    (h, w) boolean; mpp is in micrometres per pixel.
     """
 
     haematoxylin: FloatArray
     eosin: FloatArray
+    residual: FloatArray
     density: FloatArray
     saturation: FloatArray
     tissue: Mask
@@ -48,24 +51,33 @@ def make_scene(tile: Rgb, mpp: float) -> Scene:
     coarser resolution would have done; a coarser tile stays as it is. Rows and columns that fill no block are dropped.
     Tissue is what absorbs or is coloured: after smoothing, mean optical density plus the difference between the
     densest and the lightest channel exceeds 0.11, which grey glass (pixel values above about 200) does not reach.
-    Haematoxylin and eosin are the least-squares amounts for the directions of Ruifrok and Johnston (2001).
+    Haematoxylin and eosin are the least-squares amounts for the directions of Ruifrok and Johnston (2001), residual the
+    optical density along the unit vector at right angles to both.
     """
     factor = max(1, int(WORKING_MPP / mpp + 0.25))
     rgb = np.rint(block_mean(tile, factor)).astype(np.uint8) if factor > 1 else tile
     red, green, blue = planes = np.ascontiguousarray(np.moveaxis(optical_density(rgb), -1, 0))
-    stains = np.linalg.pinv(stain_matrix()[:2]).astype(np.float32).T @ planes.reshape(3, -1)
-    haematoxylin, eosin = np.maximum(stains, 0, out=stains).reshape(2, *red.shape)
+    haematoxylin, eosin, residual = (_unmixing() @ planes.reshape(3, -1)).reshape(planes.shape)
     density = (red + green + blue) / np.float32(3)
     range_ = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     strength = ndi.uniform_filter(density + range_, odd(_TISSUE_SMOOTH_UM / (mpp * factor)), mode="reflect")
     return Scene(
-        haematoxylin=haematoxylin,
-        eosin=eosin,
+        haematoxylin=np.maximum(haematoxylin, 0, out=haematoxylin),
+        eosin=np.maximum(eosin, 0, out=eosin),
+        residual=residual,
         density=density,
         saturation=1 - np.exp(np.float32(-np.log(10)) * range_),
         tissue=strength > _TISSUE_STRENGTH,
         mpp=mpp * factor,
     )
+
+
+def _unmixing() -> FloatArray:
+    """From optical density to haematoxylin, eosin and residual, a row each, (3, 3)."""
+    stains = stain_matrix()[:2]
+    across = np.cross(*stains)
+    rows: FloatArray = np.vstack([np.linalg.pinv(stains).T, across / np.linalg.norm(across)]).astype(np.float32)
+    return rows
 
 
 def block_mean(image: npt.NDArray[np.generic], factor: int) -> FloatArray:
