@@ -21,7 +21,7 @@ from phenolens.models.tiles_fitted import FittedTiles, few, together
 from phenolens.models.tiles_network import TileNetwork
 from phenolens.models.tiles_start import Start
 from phenolens.models.tiles_training import Settings, Training, evenly
-from phenolens.models.tiles_votes import fit_vote
+from phenolens.models.tiles_votes import Unit, fit_vote
 from phenolens.models.training import best_device
 from phenolens.tasks._contract import Task
 
