@@ -26,6 +26,7 @@ from phenolens.models.predict import load_fit
 from phenolens.models.record import weights_bytes
 from phenolens.models.tiles_fitted import evaluated, together
 from phenolens.models.tiles_network import TileNetwork, depths, rates
+from phenolens.models.tiles_training import Training
 
 TASK = TASKS.create("classification", {"target": "subtype", "classes": CLASSES})
 EXAMPLES = textured(14, tiles=8)
@@ -69,6 +70,18 @@ def test_a_network_from_random_weights_learns_to_tell_textures(trained: Any) -> 
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-12)
     assert p[np.arange(len(p)), truth].min() > 0.7
     assert trained.config()["statistics"] == "learnt"
+
+
+def test_the_epoch_kept_is_that_of_the_least_loss_or_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"epochs": 3, "patience": 1, "tiles_per_epoch": 32}
+    made = {}
+    for keep in ("best", "last"):
+        rising = iter([0.5, 0.6, 0.7])
+        monkeypatch.setattr(Training, "tune_loss", lambda self, rising=rising: next(rising))
+        made[keep] = fitted(**few, keep=keep)
+    told = {keep: (m.config()["kept_epoch"], m.config()["epochs"]) for keep, m in made.items()}
+    assert told == {"best": (1, 2), "last": (3, 3)}
+    assert weights_bytes(made["best"], "") != weights_bytes(made["last"], "")
 
 
 def test_a_frozen_backbone_stays_as_it_was_and_an_unfrozen_one_does_not(trained: Any, tmp_path: Path) -> None:
@@ -186,6 +199,8 @@ def test_parameters_out_of_range_and_networks_without_a_map_are_refused() -> Non
         ({"backbone": "test_vit"}, "makes no feature map"),
         ({"start": "x"}, "leave weights out"),
         ({"warmup": 1.0}, "warmup must lie in 0 to 1"),
+        ({"keep": "first"}, "keep must be best or last"),
+        ({"size_power": 2.0}, "size_power must lie in 0 to 1"),
     ):
         with pytest.raises(PluginError, match=told):
             MODELS.create("tile_cnn", {**QUICK, **wrong})

@@ -24,6 +24,9 @@ from phenolens.models.tiles_loss import loss_of
 from phenolens.models.tiles_network import TileNetwork, optimiser_of, rates
 from phenolens.models.training import Schedule, autocast
 
+BEST, LAST = "best", "last"
+"""The epoch that is kept: that of the least tune loss, or the last one, whatever the tune units say."""
+
 
 class Settings(Schedule, Protocol):
     """The hyper-parameters of training, as documented in `zoo/tile_cnn.py`."""
@@ -40,6 +43,8 @@ class Settings(Schedule, Protocol):
     def tune_tiles(self) -> int: ...
     @property
     def size_power(self) -> float: ...
+    @property
+    def keep(self) -> str: ...
     @property
     def distill(self) -> float: ...
     @property
@@ -74,7 +79,7 @@ class Training:
         self.best = self._copy()
 
     def run(self) -> dict[str, Any]:
-        """Train in place and leave the best epoch's weights; epochs run, epoch kept, its tune loss and the rates."""
+        """Train in place and leave the kept epoch's weights; epochs run, epoch kept, its tune loss and the rates."""
         self._resume()
         while not self.done:
             self._epoch()
@@ -130,7 +135,7 @@ class Training:
                 expected="a finite loss",
                 todo="lower learning_rate and backbone_rate",
             )
-        if found < self.least:
+        if found < self.least or self.settings.keep == LAST:
             self.least, self.kept_epoch, self.best = found, self.epoch, self._copy()
         spent = self.epoch - self.kept_epoch >= self.settings.patience or self.epoch >= self.settings.epochs
         if spent:

@@ -32,7 +32,8 @@ class TileCnn:
     size_power: where patients have very different numbers of tiles n, a patient is drawn in proportion to n **
     size_power instead (0: all alike, 1: all tiles of a class alike), so that a few tiles are not learnt by heart.
     Training stops `patience` epochs after the least log loss of the tune units, each judged by the mean over at most
-    tune_tiles of its tiles.
+    tune_tiles of its tiles. keep: "best", the epoch with that least loss, or "last": all `epochs` are run and the last
+    one is kept, for tune parts of few patients, among whom the least loss is mostly chance.
 
     augment: flips, quarter turns and a zoom of up to 15%. stain: how far the densities of haematoxylin and eosin are
     scaled (0: not at all). distill, temperature: the weight λ and the temperature of soft targets, where units have
@@ -70,6 +71,7 @@ class TileCnn:
     tiles_per_epoch: int = 8192
     tune_tiles: int = 128
     size_power: float = 0.0
+    keep: str = "best"
     augment: bool = True
     stain: float = 0.0
     distill: float = 0.0
@@ -86,6 +88,8 @@ class TileCnn:
         for name in ("learning_rate", "backbone_rate", "temperature"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.keep not in ("best", "last"):
+            raise ValueError(f"keep must be best or last, not {self.keep!r}")
         if not 0 <= self.size_power <= 1:
             raise ValueError(f"size_power must lie in 0 to 1, not {self.size_power}")
         for name in ("dropout", "warmup", "stain"):
