@@ -118,7 +118,8 @@ def test_predict_with_a_folder_that_is_no_model_is_refused(call: Call, tmp_path:
     assert "phenolens cannot go on (ModelError)" in complaint
 
 
-def test_ctrl_c_ends_with_one_line_and_the_next_run_goes_on(study: Path) -> None:
+def test_ctrl_c_ends_with_one_line_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    study = write_study(write_cohort(tmp_path / "study", patients=4), models=["mean_pool"])
     arguments = [*COMMAND, "run", str(study), "--workers", "1", "--until", "tiles"]
     process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.PIPE, text=True)
     prepared = study / "artefacts" / "prepared"
