@@ -82,7 +82,7 @@ def demo(
     patients: Annotated[int | None, typer.Option(min=2, help="Patients a class; default: the recipe's.")] = None,
     signal: Annotated[float, typer.Option(min=0, max=1, help="Strength of the planted signal; 0: none.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Another cohort of the same design.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="All phases of sts-subtypes, in about ten minutes.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="All phases of sts-subtypes, in a quarter of an hour.")] = False,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:

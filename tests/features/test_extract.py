@@ -16,6 +16,7 @@ from phenolens.core.progress import Progress
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store
 from phenolens.core.types import Rgb
+from phenolens.features import _chunks
 from phenolens.features import extract as extraction
 from phenolens.features.bagfile import BagFile
 from phenolens.features.extract import ExtractJob, bag_file, encoder_identity, extract, features_key
@@ -253,7 +254,7 @@ def test_chunks_are_bounded_and_a_big_slide_is_spread_over_workers(
     lines = [line.split() for line in log.read_text().splitlines()]
     assert sorted(int(n) for _, n in lines) == [56, 64]
     assert len({pid for pid, _ in lines}) == 2
-    monkeypatch.setattr(extraction, "_BYTES", 10 * 3 * 96**2)
+    monkeypatch.setattr(_chunks, "_BYTES", 10 * 3 * 96**2)
     log.unlink()
     other = with_params(choice, log=str(log), scale=2.0)
     list(extract([job], other, tmp_path / "a", workers=0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,17 @@ class Chunk:
     mpp: float
     disturb: Disturbance | None = None
     normalise: Normaliser | None = None
+
+
+_TILES = 64
+_BYTES = 64 * 2**20
+
+
+def pieces(whole: Chunk) -> Iterator[Chunk]:
+    """A slide's tiles in chunks of at most 64 tiles and 64 MiB."""
+    count = max(1, min(_TILES, _BYTES // (3 * whole.size_px**2)))
+    for first in range(0, len(whole.xy), count):
+        yield replace(whole, xy=whole.xy[first : first + count])
 
 
 _KEPT: dict[str, Any] = {}

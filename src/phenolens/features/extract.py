@@ -26,7 +26,7 @@ from phenolens.core.registry import Choice
 from phenolens.core.store import Store, canonical, key_of
 from phenolens.core.types import Bag, BagSource, FloatArray, TileSource
 from phenolens.features import bagfile, tilefile
-from phenolens.features._chunks import Chunk, Encoded, Maker, ReadAndEncode, close, payload_of
+from phenolens.features._chunks import Chunk, Encoded, Maker, ReadAndEncode, close, payload_of, pieces
 from phenolens.features._outlines import outlines_of
 from phenolens.features.bagfile import BagFile
 from phenolens.features.tilefile import Spool, TileFile
@@ -36,8 +36,6 @@ from phenolens.slides.normalise import Method, normaliser, sample_of
 from phenolens.slides.prepare import Prepared, SlideJob, load_prepared
 
 VERSION = 1
-_TILES = 64
-_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +160,10 @@ class _Work:
                 yield Chunk(turn=turn, slide=job.slide, xy=np.zeros((0, 2), np.int64), side=1, size_px=1, mpp=1)
                 continue
             self.open[turn] = prepared
-            count = max(1, min(_TILES, _BYTES // (3 * whole.size_px**2)))
-            for first in range(0, len(xy), count):
+            for piece in pieces(dataclasses.replace(whole, xy=xy)):
                 if turn in self.failed:
                     break
-                yield dataclasses.replace(whole, xy=xy[first : first + count])
+                yield piece
 
     def finished(self, outcomes: Iterator[Outcome[Chunk, Encoded]], step: Step) -> Iterator[Outcome[ExtractJob, str]]:
         """One outcome a job, as soon as its last chunk or its first fault is there."""

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from phenolens.core.registry import Choice
 from phenolens.core.store import Store
-from phenolens.features._chunks import Maker, close, payload_of
+from phenolens.features._chunks import Maker, close, payload_of, pieces
 from phenolens.features.extract import ExtractJob, _rows, _whole
 from phenolens.slides.prepare import load_prepared
-
-_TILES = 64
 
 
 def seconds_to_encode(jobs: Sequence[ExtractJob], encoder: Choice, store: Store, device: str) -> Iterator[float]:
@@ -27,8 +25,8 @@ def seconds_to_encode(jobs: Sequence[ExtractJob], encoder: Choice, store: Store,
             begun = time.perf_counter()
             prepared = load_prepared(store, job.prepared)
             xy, whole = _rows(prepared, job), _whole(0, job, prepared)
-            for first in range(0, len(xy), _TILES):
-                made = encode(payload_of(dataclasses.replace(whole, xy=xy[first : first + _TILES])))
+            for piece in pieces(dataclasses.replace(whole, xy=xy)):
+                made = encode(payload_of(piece))
                 if isinstance(made, Exception):
                     raise made
             yield time.perf_counter() - begun
