@@ -87,19 +87,21 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Make a synthetic cohort for a recipe and run it to its report."""
+    from phenolens.core.compute import kept_workers
     from phenolens.demo import make_demo
 
-    folder = make_demo(
-        recipe,
-        out or Path(f"phenolens-demo-{recipe}"),
-        patients=patients,
-        signal=signal,
-        seed=seed,
-        full=full,
-        workers=workers,
-        progress=progress_of(quiet),
-    )
-    _run_to_report(folder, workers, quiet)
+    with kept_workers():
+        folder = make_demo(
+            recipe,
+            out or Path(f"phenolens-demo-{recipe}"),
+            patients=patients,
+            signal=signal,
+            seed=seed,
+            full=full,
+            workers=workers,
+            progress=progress_of(quiet),
+        )
+        _run_to_report(folder, workers, quiet)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phenolens.core.compute import kept_workers
 from phenolens.core.errors import StudyError, nearest
 from phenolens.core.progress import Progress
 from phenolens.core.signoff import signed, unused
@@ -74,7 +75,7 @@ def run_study(
     _refuse_stop(until)
     study = Study.load(folder)
     desk = Desk(study=study, workers=workers, progress=progress or Progress())
-    with study_lock(study.base):
+    with study_lock(study.base), kept_workers():
         return _run(desk, until, extend=extend, new_splits=new_splits)
 
 
@@ -97,7 +98,7 @@ def run_experiments(
     made = experiments(folder)
     wanted = {e.name for e in (only(made, name) if name is not None else made)}
     progress = progress or Progress()
-    with study_lock(made[0].study.base) if made else nullcontext():
+    with study_lock(made[0].study.base) if made else nullcontext(), kept_workers():
         for turn, known in enumerate(made):
             if known.name not in wanted:
                 continue

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from phenolens.core.compute import Outcome, run_all, stream
+from phenolens.core.compute import Outcome, kept_workers, run_all, stream
 from phenolens.core.errors import ImageError
 
 
@@ -61,6 +61,40 @@ def test_a_worker_that_dies_costs_only_its_own_item() -> None:
     outcomes = list(run_all(_die_on_two, range(6), workers=2))
     assert [o.result for o in outcomes] == [0, 1, None, 3, 4, 5]
     assert "died" in str(outcomes[2].error)
+
+
+def _who(_: int) -> int:
+    return os.getpid()
+
+
+def _workers(**keywords: int) -> set[int | None]:
+    return {o.result for o in run_all(_who, range(4), **keywords)}
+
+
+def test_kept_workers_go_on_with_the_next_step_and_end_with_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phenolens.core.compute.devices", lambda: ["cpu"])
+    assert not _workers(workers=1) & _workers(workers=1)
+    with kept_workers():
+        with kept_workers():
+            first = _workers(workers=1)
+        assert _workers(workers=1) == first
+    (one,) = first
+    until(lambda: not alive(int(one or 0)))
+
+
+def test_kept_workers_that_died_while_they_waited_cost_no_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phenolens.core.compute.devices", lambda: ["cpu"])
+    with kept_workers():
+        (one,) = _workers(workers=1)
+        os.kill(int(one or 0), 9)
+        outcomes = list(run_all(_who, range(4), workers=1))
+    assert all(o.error is None and o.result != one for o in outcomes)
+
+
+def test_no_worker_is_kept_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phenolens.core.compute.devices", lambda: ["cuda:0"])
+    with kept_workers():
+        assert not _workers(workers=1) & _workers(workers=1)
 
 
 def test_a_worker_that_dies_while_the_next_item_is_awaited_costs_only_its_own_item() -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Generic, TypeVar, cast
@@ -57,6 +58,21 @@ def devices() -> list[str]:
     return ["cpu"]
 
 
+@contextmanager
+def kept_workers() -> Iterator[None]:
+    """While it lasts, the workers of one `run_all` wait for the next of as many: to start them costs seconds a step.
+
+    Not where there is a GPU: a process that has used one holds part of its memory until it ends.
+    """
+    _HOLDERS.append(None)
+    try:
+        yield
+    finally:
+        _HOLDERS.pop()
+        while _WAITING and not _HOLDERS:
+            _WAITING.popitem()[1].shutdown(wait=False)
+
+
 def run_all(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
 ) -> Generator[Outcome[Item, Result], None, None]:
@@ -69,7 +85,7 @@ def run_all(
         for item in items:
             yield _guarded(function, item)
         return
-    pool = _pool(count)
+    pool = _WAITING.pop(count, None) or _pool(count)
     waiting: deque[tuple[Item, Future[Outcome[Item, Result]]]] = deque()
     source = iter(items)
     try:
@@ -92,7 +108,8 @@ def run_all(
                 waiting = deque((i, _submit(pool, function, i)) for i, _ in waiting)
             yield outcome
     finally:
-        pool.shutdown(wait=bool(waiting), cancel_futures=True)
+        if waiting or not _kept(pool, count):
+            pool.shutdown(wait=bool(waiting), cancel_futures=True)
 
 
 def stream(
@@ -241,6 +258,20 @@ def _alone(function: Callable[[Item], Result], item: Item) -> Outcome[Item, Resu
                 todo="open the file with its vendor's viewer; if it is sound, run with fewer --workers",
             )
             return Outcome(item, None, error)
+
+
+_HOLDERS: list[None] = []
+"""One entry for every `kept_workers` that has begun and not ended."""
+_WAITING: dict[int, ProcessPoolExecutor] = {}
+"""Pools that wait for the next step, by their number of workers."""
+
+
+def _kept(pool: ProcessPoolExecutor, count: int) -> bool:
+    """Whether the pool, which has nothing left to do, now waits for the next step."""
+    if not _HOLDERS or count in _WAITING or devices() != ["cpu"]:
+        return False
+    _WAITING[count] = pool
+    return True
 
 
 def _pool(count: int, start: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()) -> ProcessPoolExecutor:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from phenolens.core.types import FloatArray
+from phenolens.slides.stain import least, most
 
 Mask = npt.NDArray[np.bool_]
 
@@ -34,7 +35,7 @@ def find_ink(density: FloatArray, um: float) -> Ink:
     edge.
     """
     red, green, blue = density[..., 0], density[..., 1], density[..., 2]
-    lowest, highest = density.min(-1), density.max(-1)
+    lowest, highest = least(density), most(density)
     black = (lowest > 0.55) & (highest - lowest < 0.35 * highest)
     touching, inside = _at_border(black)
     dark = _large(touching, um, _LEAST_MM2)
@@ -51,8 +52,8 @@ def find_ink(density: FloatArray, um: float) -> Ink:
 
 def _hues(red: FloatArray, green: FloatArray, blue: FloatArray, um: float) -> Iterator[tuple[Mask, Mask, float]]:
     """Core, rim and reach of the rim in um for green, teal, blue and red ink."""
-    least = np.minimum(red, blue)
-    yield _large((green < least - 0.06) & (red > 0.12), um, _LEAST_MM2), green < least - 0.01, 64.0
+    lower = np.minimum(red, blue)
+    yield _large((green < lower - 0.06) & (red > 0.12), um, _LEAST_MM2), green < lower - 0.01, 64.0
     yield _large((red > 1.35 * green) & (red > 0.25), um, _LEAST_MM2), (red > 1.12 * green) & (red > 0.03), 64.0
     core = (blue < 0.36 * red) & (red > 0.95 * green) & (red > 0.3)
     yield _large(core, um, _LEAST_MM2), (blue < 0.5 * red) & (red > 0.85 * green) & (red > 0.1), 200.0

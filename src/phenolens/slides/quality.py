@@ -13,7 +13,7 @@ from phenolens.core.errors import ImageError
 from phenolens.core.store import key_of
 from phenolens.core.types import Box, FloatArray, Frame, Image, Rgb
 from phenolens.slides.region import Tissue, mm2
-from phenolens.slides.stain import glass_colour, optical_density
+from phenolens.slides.stain import glass_colour, least, mean, most, optical_density
 
 _TILES = 12
 _TILE_PX = 256
@@ -53,7 +53,8 @@ def measure(slide: Image, thumbnail: Rgb, tissue: Tissue, grid: npt.NDArray[np.i
     absent where no tile holds enough stain to tell.
     """
     shown = tissue.mask.sum() + tissue.ink.pen.sum()
-    highest, lowest = (f(thumbnail[tissue.mask].astype(np.float64), axis=1) for f in (np.max, np.min))
+    seen = thumbnail[tissue.mask]
+    highest, lowest = (f(seen).astype(np.float64) for f in (most, least))
     saturation = np.where(highest > 0, (highest - lowest) / np.maximum(highest, 1), 0)
     white = glass_colour(thumbnail)
     sharpness = [blur(tile, white) for tile in _sample(slide, grid, side)]
@@ -77,7 +78,7 @@ def blur(tile: Rgb, white: tuple[float, float, float] = (255.0, 255.0, 255.0)) -
     colour of the stain, as the variance of the Laplacian does. At 1 um per px, sharp H&E lies at 0.2 to 0.4; a Gaussian
     blur of 2 um gives about 0.58, of 3 um (nuclei no longer told apart) about 0.72, of 6 um 0.8 and more.
     """
-    density = optical_density(tile, white).mean(-1)
+    density = mean(optical_density(tile, white))
     if density.mean() < _LEAST_DENSITY or density.std() < _LEAST_CHANGE:
         return None
     return max(_left_after_blur(density, 0), _left_after_blur(density, 1))

@@ -14,7 +14,7 @@ from skimage.measure import find_contours
 from phenolens.core.errors import ImageError
 from phenolens.core.types import FloatArray, Frame, Rgb
 from phenolens.slides.ink import Ink, Mask, drop_small, find_ink
-from phenolens.slides.stain import chroma, glass_colour, optical_density
+from phenolens.slides.stain import chroma, glass_colour, mean, optical_density
 
 _UM = 8.0
 _LEAST_PX, _MOST_PX = 900, 3072
@@ -177,7 +177,7 @@ def _mesh(density: FloatArray, um: float) -> Mask:
 
     It must be coloured and darker than glass: JPEG spreads the colour of tissue over glass, but not its darkness.
     """
-    coloured, dark = (ndimage.gaussian_filter(v, _MESH_UM / um) for v in (chroma(density), density.mean(-1)))
+    coloured, dark = (ndimage.gaussian_filter(v, _MESH_UM / um) for v in (chroma(density), mean(density)))
     fine = drop_small((coloured > _MESH) & (dark > 1.5 * _MESH), _MESH_SPECK_MM2 * 1e6 / um**2)
     reach = max(1, round(2 * _MESH_UM / um))
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]

@@ -7,12 +7,15 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from phenolens.core.errors import ImageError
 from phenolens.core.types import FloatArray, Rgb
+
+Channels = TypeVar("Channels", Rgb, FloatArray)
 
 WHITE = (255.0, 255.0, 255.0)
 """Unattenuated light, per channel."""
@@ -33,6 +36,22 @@ def optical_density(rgb: Rgb, white: tuple[float, float, float] = WHITE) -> Floa
     out = np.empty(rgb.shape, np.float32)
     for channel in range(3):
         out[..., channel] = table[:, channel].clip(min=0)[rgb[..., channel]]
+    return out
+
+
+def least(pixels: Channels) -> Channels:
+    """The least of three channels, (..., 3) to (...): what `min(-1)` gives, many times faster on short rows."""
+    return np.minimum(np.minimum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+
+
+def most(pixels: Channels) -> Channels:
+    """The most of three channels, (..., 3) to (...)."""
+    return np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+
+
+def mean(pixels: FloatArray) -> FloatArray:
+    """The mean of three channels, (..., 3) to (...)."""
+    out: FloatArray = (pixels[..., 0] + pixels[..., 1] + pixels[..., 2]) / np.float32(3)
     return out
 
 
@@ -62,13 +81,13 @@ def glass_colour(rgb: Rgb) -> tuple[float, float, float]:
     """
     pixels = rgb.reshape(-1, 3)
     pixels = pixels[:: max(1, len(pixels) // 400_000)]
-    scanned = pixels[pixels.min(1) < 254]
+    scanned = pixels[least(pixels) < 254]
     if len(scanned) < 0.02 * len(pixels):
         return WHITE
-    darkest = scanned.min(1).astype(np.int16)
-    spread = scanned.max(1) - darkest
+    darkest = least(scanned).astype(np.int16)
+    spread = most(scanned) - darkest
     bright = scanned[(darkest >= max(170, np.quantile(darkest, 0.95) - 2)) & (spread <= 12)]
-    level = np.median(bright.min(1)) if len(bright) else 0.0
+    level = np.median(least(bright)) if len(bright) else 0.0
     peak = np.count_nonzero(np.abs(darkest - level) <= 3)
     shoulder = np.count_nonzero((darkest < level - 10) & (darkest >= level - 17))
     if len(bright) < 0.01 * len(scanned) or peak < 2 * shoulder:
