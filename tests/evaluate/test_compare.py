@@ -117,7 +117,36 @@ def test_delong_is_not_used_where_a_patient_has_several_units_or_a_class_is_smal
     truth = np.arange(40) < 9
     frames = [rows(["AB"[int(t)] for t in truth], random_p(40, 2, seed), ("A", "B"), scheme="holdout", model=f"m{seed}")
               for seed in (0, 1)]  # fmt: skip
-    assert "swapped" in compare(table(frames, ("A", "B"))).iloc[0]["method"]
+    assert "swapped" in compare(table(frames, ("A", "B")), floor=False).iloc[0]["method"]
+
+
+def test_what_is_not_estimable_of_one_model_is_not_of_two():
+    names = ["AB"[int(t)] for t in np.arange(40) < 9]
+    frames = [rows(names, random_p(40, 2, seed), ("A", "B"), scheme="holdout", model=f"m{seed}") for seed in (0, 1)]
+    row = compare(table(frames, ("A", "B"))).iloc[0]
+    assert np.isnan(row[["difference", "p", "p_holm"]].astype(float)).all()
+    assert row["note"] == "not estimable: 9 patients without A and 9 patients with B (10 needed)"
+    assert np.isfinite(compare(table(frames, ("A", "B")), "balanced_accuracy").iloc[0]["difference"])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_difference_on_a_holdout_has_the_interval_of_paired_resamples(at_once, monkeypatch):
+    metric = "log_loss"
+    if not at_once:
+        monkeypatch.delattr(METRICS.plugin(metric)[0], "resampled")
+    truth = np.arange(80) % 2
+    names, good, noise = ["AB"[t] for t in truth], random_p(80, 2, 0, truth, 2.0), random_p(80, 2, 1)
+    frames = [rows(names, p, ("A", "B"), scheme="holdout", model=m) for m, p in (("a", good), ("b", noise))]
+    row = compare(table(frames, ("A", "B")), metric).iloc[0]
+    measure, rng = METRICS.create(metric), np.random.default_rng(5)
+    drawn = [rng.integers(0, 80, 80) for _ in range(2000)]
+    differences = [measure.compute(truth[r], good[r], ("A", "B")) - measure.compute(truth[r], noise[r], ("A", "B"))
+                   for r in drawn]  # fmt: skip
+    spread = np.std(differences)
+    assert (row["low"], row["high"]) == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.25 * spread)
+    assert row["low"] < row["difference"] < row["high"]
+    again = compare(table(frames[::-1], ("A", "B")), metric).iloc[0]
+    assert (again["low"], again["high"]) == (row["low"], row["high"])
 
 
 def test_two_models_that_order_patients_alike_on_a_holdout_differ_by_nothing():

@@ -27,7 +27,7 @@ def paid(name: str, seconds: float, value: float) -> Paid:
 def test_a_pair_without_a_test_stands_beside_those_with_one_and_says_why(tmp_path: Path) -> None:
     path = tmp_path / "compared.csv"
     path.write_text("\n".join([HEAD, TESTED, UNTESTED, ""]))
-    table = _compared(path)
+    table = _compared(path, [])
     assert table is not None
     told = [[cell.text for cell in row] for row in table.rows]
     assert [row[-1] for row in told] == ["0.020", "–"]
@@ -39,9 +39,21 @@ def test_a_pair_without_a_test_stands_beside_those_with_one_and_says_why(tmp_pat
 def test_a_table_without_any_test_is_still_a_table(tmp_path: Path) -> None:
     path = tmp_path / "compared.csv"
     path.write_text("\n".join([HEAD, UNTESTED, ""]))
-    table = _compared(path)
+    table = _compared(path, [])
     assert table is not None
     assert len(table.rows) == 1
+
+
+def test_a_pair_that_is_not_estimable_says_so_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "compared.csv"
+    short = " and ".join(f"5 patients {word} {label}" for label in "XYZ" for word in ("with", "without"))
+    few = f"across,holdout,subtype,macro_auc,c,a,,,,,,,0,,not estimable: {short} (10 needed),15,0"
+    path.write_text("\n".join([HEAD, few, ""]))
+    table = _compared(path, ["X", "Y", "Z"])
+    assert table is not None
+    assert [cell.text for cell in table.rows[0]][-2:] == ["not estimable", "–"]
+    ((_, note),) = table.told
+    assert note == "Not estimable: too few patients with or without X, Y and Z (10 needed of each)."
 
 
 def test_names_of_points_side_by_side_are_not_written_over_each_other() -> None:

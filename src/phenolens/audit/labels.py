@@ -101,7 +101,7 @@ class LabelEvidence(Evidence):
 
     def pairs(self, table: pd.DataFrame) -> pd.DataFrame:
         kept = table[[*PREDICTION_KEYS, "site", "split_hash", "truth", *self.told]]
-        return compare(replace(self.predictions, table=kept))
+        return compare(replace(self.predictions, table=kept), floor=False)
 
     def ordered(self, rows: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
         for name, column in zip(self.classes, self.told, strict=True):

@@ -138,7 +138,7 @@ class SurvivalEvidence(Evidence):
 
     def pairs(self, table: pd.DataFrame) -> pd.DataFrame:
         kept = table[[*PREDICTION_KEYS, "site", "split_hash", "time", "event", "risk", "group", *self._curves]]
-        return compare_survival(replace(self.predictions, table=kept))
+        return compare_survival(replace(self.predictions, table=kept), floor=False)
 
     @property
     def _curves(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -17,8 +17,16 @@ from phenolens.core.predictions import Predictions, SurvivalPredictions
 from phenolens.core.registry import METRICS
 from phenolens.core.store import key_of
 from phenolens.evaluate.folds import HOLDOUT, LEAVE_ONE_SITE_OUT, Group, groups
-from phenolens.evaluate.interval import delong_pair, nadeau_bengio, wald
+from phenolens.evaluate.interval import (
+    delong_pair,
+    nadeau_bengio,
+    patient_bootstrap,
+    patient_counts,
+    percentile_interval,
+    wald,
+)
 from phenolens.evaluate.metric import floor_of, metrics_reading
+from phenolens.evaluate.oneset import seed_of
 from phenolens.evaluate.sets import Sets
 from phenolens.evaluate.survival_folds import survival_groups
 
@@ -42,15 +50,17 @@ COLUMNS = (
 )
 
 
-def compare(predictions: Predictions, metric: str = "macro_auc") -> pd.DataFrame:
+def compare(predictions: Predictions, metric: str = "macro_auc", *, floor: bool = True) -> pd.DataFrame:
     """Every pair of models of one experiment, scheme and target: a's mean minus b's, interval, p and corrected p.
 
     Cross-validation: the corrected resampled t test on fold differences (Nadeau & Bengio 2003). One test set, two
-    classes, one unit a patient and the metric macro AUC (then the AUC): the paired DeLong test (1988), from the floor
-    of an AUC on. Otherwise, and with leave-one-site-out, the predictions of the two models are swapped patient by
-    patient, 1,999 times; no interval. `p_holm` (Holm 1979) is for primary claims, `p_bh` (Benjamini & Hochberg 1995)
-    for exploratory ones; both are over the pairs of the same experiment, scheme and target.
-    Folds on which the metric has no value are left out. `metric` must be one number, not one a class.
+    classes, one unit a patient and the metric macro AUC (then the AUC): the paired DeLong test (1988). Otherwise one
+    test set gives the middle 95% of the differences over 2,000 resamples of its patients, and there and with
+    leave-one-site-out (no interval) p comes from swapping the predictions of the two models patient by patient, 1,999
+    times. `p_holm` (Holm 1979) is for primary claims, `p_bh` (Benjamini & Hochberg 1995) for exploratory ones; both are
+    over the pairs of the same experiment, scheme and target. Folds on which the metric has no value are left out.
+    `metric` must be one number, not one a class. What may not be estimated of one model (`evaluate.score`: under the
+    floor of the metric) is not of two; `floor=False` tells it all the same, for a search and not for a claim.
 
     Raises:
         SplitError: the two models were not tested on the same splits and units. ValueError: a metric that is per class.
@@ -58,10 +68,10 @@ def compare(predictions: Predictions, metric: str = "macro_auc") -> pd.DataFrame
     measure = metrics_reading("probabilities", [metric])[metric]
     if measure.per_class:
         raise ValueError(f"{metric} gives one number a class; compare models by a metric that is one number")
-    return _compare(groups(predictions), metric, measure)
+    return _compare(groups(predictions), metric, measure, floor)
 
 
-def compare_survival(predictions: SurvivalPredictions, metric: str = "uno_c") -> pd.DataFrame:
+def compare_survival(predictions: SurvivalPredictions, metric: str = "uno_c", *, floor: bool = True) -> pd.DataFrame:
     """As `compare`, of survival: patients' risks and curves change places together.
 
     Raises:
@@ -70,16 +80,16 @@ def compare_survival(predictions: SurvivalPredictions, metric: str = "uno_c") ->
     measure = metrics_reading("survival", [metric])[metric]
     if measure.per_horizon:
         raise ValueError(f"{metric} gives one number a horizon; compare models by a metric that is one number")
-    return _compare(survival_groups(predictions), metric, measure)
+    return _compare(survival_groups(predictions), metric, measure, floor)
 
 
-def _compare(sets: Iterable[Sets], metric: str, measure: Any) -> pd.DataFrame:
+def _compare(sets: Iterable[Sets], metric: str, measure: Any, floor: bool) -> pd.DataFrame:
     families: dict[tuple[str, ...], list[Sets]] = {}
     for group in sets:
         families.setdefault(tuple(group.key[k] for k in ("experiment", "scheme", "target")), []).append(group)
     rows: list[dict[str, Any]] = []
     for family in families.values():
-        found = [_pair(a, b, metric, measure) for a, b in combinations(family, 2)]
+        found = [_pair(a, b, metric, measure, floor) for a, b in combinations(family, 2)]
         p = [row["p"] for row in found]
         for row, primary, exploratory in zip(found, holm(p), benjamini_hochberg(p), strict=True):
             rows.append({**row, "p_holm": primary, "p_bh": exploratory})
@@ -108,29 +118,52 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     return [float(x) for x in adjusted]
 
 
-def _pair(a: Sets, b: Sets, name: str, metric: Any) -> dict[str, Any]:
+def _pair(a: Sets, b: Sets, name: str, metric: Any, floor: bool) -> dict[str, Any]:
     _same_splits(a, b)
     row: dict[str, Any] = {k: a.key[k] for k in ("experiment", "scheme", "target")}
     row |= {"metric": name, "model_a": a.key["model"], "model_b": b.key["model"], "note": ""}
     row |= dict.fromkeys(("difference", "low", "high", "p"), np.nan)
-    differences = _differences(a, a.folds, b.folds, metric)
+    short = floor and (a.nothing or a.below_floor(metric, None))
+    differences = np.empty(0) if short else _differences(a, a.folds, b.folds, metric)
     row["n_folds"] = len(differences)
     if not len(differences):
-        return {**row, "method": "", "note": "not estimable: no test set has a value of this metric"}
+        why = short or "no test set has a value of this metric"
+        return {**row, "method": "", "note": f"not estimable: {why}"}
     row["difference"] = float(differences.mean())
     if isinstance(a, Group) and isinstance(b, Group) and _delong_holds(a, name):
         return {**row, **_delong(a, b)}
     if a.scheme in (HOLDOUT, LEAVE_ONE_SITE_OUT) or len(a.folds) == 1:
         method = f"models swapped patient by patient, {PERMUTATIONS} times"
-        return {**row, "p": _swap(a, b, metric), "method": method}
+        return {**row, **_resampled(a, b, metric), "p": _swap(a, b, metric), "method": method}
     return {**row, **corrected_t(differences, a.ratio)}
+
+
+def _resampled(a: Sets, b: Sets, metric: Any) -> dict[str, Any]:
+    """The limits of the difference on one test set: the same resamples of its patients for both models."""
+    if len(a.folds) != 1:
+        return {"note": "no interval: over left-out sites the models are swapped only"}
+    patient, seed = a.folds[0].patient, seed_of(a, a.folds[0])
+    if hasattr(metric, "resampled"):
+        counts = patient_counts(patient, seed=seed)
+        one, other = (np.asarray(g.resampled(metric, g.folds[0], counts)) for g in (a, b))
+        found = (one - other)[np.isfinite(one - other)]
+    else:
+
+        def statistics(rows: npt.NDArray[np.intp]) -> dict[Hashable, float]:
+            return dict(enumerate(_differences(a, [a.folds[0].rows(rows)], [b.folds[0].rows(rows)], metric)))
+
+        found = patient_bootstrap(statistics, patient, seed=seed).get(0, np.empty(0))
+    made = percentile_interval(found) if len(found) else None
+    if made is None:
+        return {"note": "no interval: its spread cannot be told from one test set like this"}
+    return {"low": made.low, "high": made.high}
 
 
 def _delong_holds(group: Group, metric: str) -> bool:
     """Whether the areas of two models are paired areas of independent units on one test set, large enough."""
-    floor = floor_of(METRICS.create("auc"))
     binary = metric == "macro_auc" and len(group.classes) == 2
-    return binary and len(group.folds) == 1 and not group.folds[0].clustered and not group.short_of(floor)
+    enough = not group.short_of(floor_of(METRICS.create("auc")))
+    return binary and len(group.folds) == 1 and not group.folds[0].clustered and enough
 
 
 def _delong(a: Group, b: Group) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Cell:
 def on_one_set(group: Sets, chosen: Mapping[str, Any]) -> dict[Key, Cell]:
     """Every metric on the one test set of the group, with its interval and variance."""
     fold = group.folds[0]
-    seed = _seed(group, fold)
+    seed = seed_of(group, fold)
     resampled = {n: m for n, m in chosen.items() if _is_resampled(m, fold)}
     drawn = group.draws(fold, resampled, seed) if resampled else {}
     cells: dict[Key, Cell] = {}
@@ -58,7 +58,8 @@ def _is_resampled(metric: Any, fold: Units) -> bool:
     return single_of(metric) != "own" and (fold.clustered or single_of(metric) == "bootstrap")
 
 
-def _seed(group: Sets, fold: Units) -> int:
+def seed_of(group: Sets, fold: Units) -> int:
+    """The seed of the resamples of a test set: the same for every model, so that models are resampled alike."""
     names = {k: v for k, v in group.key.items() if k != "model"}
     return int(key_of(["bootstrap", names, *fold.name[:2], sorted(set(map(str, fold.site)))]), 16) % 2**63
 

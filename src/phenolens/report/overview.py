@@ -18,7 +18,7 @@ from phenolens.report import words
 from phenolens.report.figures_overview import Paid, speed
 from phenolens.report.pictures import Album
 from phenolens.report.record import Record, read
-from phenolens.report.tables import Cell, Table, label, plain
+from phenolens.report.tables import Cell, Table, difference, label, plain, shorter
 from phenolens.steps.overview import COMPARED, ESTIMATES, INDEX, SITE
 from phenolens.study import EXPERIMENTS, study_file
 
@@ -73,13 +73,17 @@ def _render(
         "blocks": [block for kind in _SHOWN for block in _blocks(kind, made, records, table)],
         "sites": None if pseudonyms else _sites(made, records, every),
         "speeds": _speeds(made, records, table),
-        "compared": _compared(home / "results" / COMPARED),
+        "compared": _compared(home / "results" / COMPARED, _classes(made, records)),
     }
     return environment.get_template("overview.html").render(**shown) + "\n"
 
 
 def _table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("value", "low", "high")})
+
+
+def _classes(made: Sequence[Experiment], records: Mapping[str, Record]) -> list[str]:
+    return list(dict.fromkeys(c for one in made for c in records[one.name].classes))
 
 
 def _experiment(one: Experiment, record: Record) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def _blocks(kind: str, made: Sequence[Experiment], records: Mapping[str, Record]
             rows = [r for e in chosen for r in _rows(e, records[e.name], own[own["level"] == level], holdout)]
             metrics = [m for m in _SHOWN[kind] if any(m in found for _, _, found in rows)]
             if rows and metrics:
-                blocks.append(_block(_title(kind, str(level), holdout), metrics, rows))
+                blocks.append(_block(_title(kind, str(level), holdout), metrics, rows, _classes(chosen, records)))
     return blocks
 
 
@@ -193,27 +197,27 @@ def _texts(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(k): v for k, v in row.items()}
 
 
-def _block(title: str, metrics: Sequence[str], rows: Sequence[_Found]) -> Table:
+def _block(title: str, metrics: Sequence[str], rows: Sequence[_Found], classes: Sequence[str]) -> Table:
     table = Table(title, ["experiment", "model", "patients", *(words.metric(m) for m in metrics)])
     before = ""
     for name, model, found in rows:
         n = max(int(row["n_patients"]) for row in found.values())
-        cells = [_cell(found.get(m), table) for m in metrics]
+        cells = [_cell(found.get(m), table, classes) for m in metrics]
         table.rows.append([label("" if name == before else name), plain(model), Cell(str(n)), *cells])
         before = name
     return table
 
 
-def _cell(row: Mapping[str, Any] | None, table: Table) -> Cell:
+def _cell(row: Mapping[str, Any] | None, table: Table, classes: Sequence[str] = ()) -> Cell:
     if row is None:
         return Cell("–")
-    note = table.mark(str(row["note"])) if row["note"] else ""
+    note = table.mark(shorter(str(row["note"]), classes)) if row["note"] else ""
     if pd.isna(row["value"]):
         return Cell("not estimable", mark=note)
     return Cell(words.number(row["value"]), words.limits(row["low"], row["high"]), note)
 
 
-def _compared(path: Path) -> Table | None:
+def _compared(path: Path, classes: Sequence[str]) -> Table | None:
     """The pairs of experiments, each with its difference and corrected p; None where there are none."""
     numbers = ("difference", "low", "high", "p", "p_holm", "p_bh")
     found = pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in numbers})
@@ -223,15 +227,13 @@ def _compared(path: Path) -> Table | None:
     table = Table("Experiments compared on the patients that both tested in the same folds", head)
     for row in found.to_dict("records"):
         lost = f"{int(row['left_out'])} units that only one predicted are left out" if row["left_out"] else ""
-        note = "; ".join(text for text in (str(row["note"]), lost) if text)
-        mark = table.mark(note) if note else ""
         table.rows.append(
             [
                 label(f"{row['model_a']} minus {row['model_b']}"),
                 plain("test set" if row["scheme"] == HOLDOUT else "cross-validation"),
                 plain(words.metric(row["metric"])),
                 Cell(str(int(row["n_units"]))),
-                Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark),
+                difference(row, table, classes, lost),
                 Cell(words.p_value(row["p_holm"])),
             ]
         )

@@ -18,7 +18,7 @@ from phenolens.report import figures_survival as figures
 from phenolens.report import words
 from phenolens.report.names import Names
 from phenolens.report.pictures import Album
-from phenolens.report.tables import P_HEAD, P_READING, Cell, Table, cell, label, p_cells, plain
+from phenolens.report.tables import P_HEAD, P_READING, Cell, Table, cell, difference, label, p_cells, plain
 
 WHOLE = ("uno_c", "scaled_integrated_brier", "integrated_brier")
 AT_HORIZON = ("cumulative_auc", "brier_at_horizon")
@@ -139,14 +139,10 @@ def _comparison(predictions: SurvivalPredictions, models: Sequence[str]) -> Tabl
     table = Table("Models compared on the same splits, in Uno's C", ["models", "difference", *P_HEAD])
     pairs = compare_survival(predictions)
     for row in pairs.to_dict("records"):
-        told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), _mark(table, row["note"]))
-        table.rows.append([label(f"{row['model_a']} minus {row['model_b']}"), told, *p_cells(row)])
+        pair = label(f"{row['model_a']} minus {row['model_b']}")
+        table.rows.append([pair, difference(row, table), *p_cells(row)])
     table.words = words.sentence("Tests: " + "; ".join(sorted({m for m in pairs["method"] if m}))) + " " + P_READING
     return table
-
-
-def _mark(table: Table, note: str) -> str:
-    return table.mark(note) if note else ""
 
 
 def _by(

@@ -107,7 +107,9 @@ def cell(row: Mapping[str, Any] | None, table: Table, names: Names, classes: Seq
 
 
 def shorter(why: str, classes: Sequence[str]) -> str:
-    """A reason that lists the counts of more than two classes, told in one line."""
+    """A reason that lists the counts of more than two classes, told in one line; what stands before it is kept."""
+    if why.startswith(f"{_TOLD}: "):
+        return f"{_TOLD}: {shorter(why.removeprefix(f'{_TOLD}: '), classes)}"
     short = [c for c in classes if f" with {c} " in f"{why} " or f" without {c} " in f"{why} "]
     needed = why.rpartition("(")[2].rstrip(")") if why.endswith("needed)") else ""
     if len(short) < 3 or not needed:
@@ -260,13 +262,27 @@ def comparison(record: Record) -> Table | None:
         methods |= {m for m in pairs["method"] if m}
         title = words.scheme(scheme, record.manifest["study"]["validation"])
         for i, row in enumerate(pairs.to_dict("records")):
-            mark = table.mark(row["note"]) if row["note"] else ""
-            told = Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark)
             first = [label("" if i else title), plain("" if i else words.metric(metric))]
-            table.rows.append([*first, plain(f"{row['model_a']} minus {row['model_b']}"), told, *p_cells(row)])
+            table.rows.append(
+                [
+                    *first,
+                    plain(f"{row['model_a']} minus {row['model_b']}"),
+                    difference(row, table, record.classes),
+                    *p_cells(row),
+                ]
+            )
     if methods:
         table.words = f"Tests: {'; '.join(sorted(methods))}. {P_READING}"
     return table
+
+
+def difference(row: Mapping[Any, Any], table: Table, classes: Sequence[str] = (), more: str = "") -> Cell:
+    """What one model is ahead of another (`evaluate.compare`), with its interval, its note and one more."""
+    note = "; ".join(text for text in (shorter(str(row["note"]), classes), more) if text)
+    mark = table.mark(note) if note else ""
+    if pd.isna(row["difference"]):
+        return Cell(_TOLD, mark=mark, kind="none")
+    return Cell(words.number(row["difference"]), words.limits(row["low"], row["high"]), mark)
 
 
 def p_cells(row: Mapping[Any, Any]) -> list[Cell]:
