@@ -10,6 +10,7 @@ from typing import Any
 
 from phenolens.core.compute import kept_workers
 from phenolens.core.errors import StudyError, nearest
+from phenolens.core.predictions import Predictions
 from phenolens.core.progress import Progress
 from phenolens.core.signoff import signed, unused
 from phenolens.core.store import study_lock
@@ -19,6 +20,7 @@ from phenolens.steps import (
     across,
     duplicates,
     evidence,
+    learnt,
     lent,
     maps,
     models,
@@ -151,6 +153,8 @@ def _run(desk: Desk, until: str | None, *, extend: bool, new_splits: bool) -> Do
     fits = models.fit_models(desk, ready, splits, examples, keys, context)
     findings += [*scans.doubts(states), *models.note_holdout_reads(desk, fits)]
     predictions = models.gather(desk, ready, fits)
+    if isinstance(predictions, Predictions):
+        findings += learnt.not_learnt(desk, fits, predictions.classes)
     models.publish_models(desk, fits)
     duplicates.publish_looks(desk, fits, states)
     records.write_findings(desk, findings)
