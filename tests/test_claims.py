@@ -15,7 +15,10 @@ however well it orders them, and less certain tiles cost most there (on the seed
 brought back nothing of it, and about half of the AUC). If 16x loses less than LOSES the claim cannot be
 examined and the test fails.
 
-Design, settings and measures were chosen on seed 0 before any result at 16x of the SEEDS was seen.
+Design and measures were chosen on seed 0. With rates of 0.003, chosen there too, seed 11 held every claim and seed 12
+failed the first: its network did not leave guessing in twelve epochs (AUC 0.531; frozen 0.785), as `not-learnt` now says
+of such a fit. Rates of 0.001 train it (0.962), and the settings were chosen anew on seeds 0 and 12, which are therefore
+no evidence; SEEDS were not looked at before.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ from tests.small_study import QUIET
 
 pytestmark = pytest.mark.slow
 
-SEEDS = (11, 12)
-"""One independent cohort each; design, settings and measures were chosen on seed 0."""
+SEEDS = (21, 22)
+"""One independent cohort each, of which nothing was seen when design, settings and measures were chosen."""
 CLASSES = (("LMS", "straight_bands"), ("MPNST", "herringbone"))
 TRAIN, TUNE, TEST = 16, 6, 24
 """Patients of a class in each part."""
@@ -47,14 +50,13 @@ FINE, COARSE, LOW = 1.0, 2.5, 4.0
 """Micrometres a px in place of 40x, 16x and 4x; as with those, 16x is 2.5 times as coarse as 40x."""
 SIDE = 32
 """Of a tile in px, at 40x and at 16x."""
-RATES = {"learning_rate": 0.003, "backbone_rate": 0.003, "stem_share": 1.0}
+RATES = {"learning_rate": 0.001, "backbone_rate": 0.001, "stem_share": 1.0}
 CNN = {"backbone": BACKBONE, **RATES, "epochs": 12, "patience": 12, "tiles_per_epoch": 4096, "tune_tiles": 32}
 CNN |= {"width": 64, "workers": 1}
 WITHIN = 0.05
 """Most that the AUC in found masks may differ from that in drawn ones."""
 LOSES = 0.05
 """Least log loss that 16x must add for the claim to be examined."""
-AGAIN = {**CNN, "tiles_per_epoch": 2048}
 TAUGHT = {"distill": 1.0, "temperature": 1.0}
 UNET = {"backbone": BACKBONE, "learning_rate": 0.001, "tiles": 16, "epochs": 10, "patience": 10}
 
@@ -76,12 +78,12 @@ def content(weights: str) -> dict[str, object]:
         "automatic": {"region": {"annotation": None, "masks": "segment"}},
         "accelerate": {
             "tiles": {"mpp": COARSE},
-            "models": [{"tile_cnn": AGAIN}],
+            "models": [{"tile_cnn": CNN}],
             "transfer": {"start": "finetune"},
         },
         "distil": {
             "tiles": {"mpp": COARSE},
-            "models": [{"tile_cnn": {**AGAIN, **TAUGHT}}],
+            "models": [{"tile_cnn": {**CNN, **TAUGHT}}],
             "transfer": {"start": "finetune", "teacher": "finetune"},
         },
     }
