@@ -15,10 +15,12 @@ however well it orders them, and less certain tiles cost most there (on the seed
 brought back nothing of it, and about half of the AUC). If 16x loses less than LOSES the claim cannot be
 examined and the test fails.
 
-Design and measures were chosen on seed 0. With rates of 0.003, chosen there too, seed 11 held every claim and seed 12
-failed the first: its network did not leave guessing in twelve epochs (AUC 0.531; frozen 0.785), as `not-learnt` now says
-of such a fit. Rates of 0.001 train it (0.962), and the settings were chosen anew on seeds 0 and 12, which are therefore
-no evidence; SEEDS were not looked at before.
+Design and measures were chosen on seed 0, and settings at first too. Of the seeds that were listed then, 11 held every
+claim and 12 failed the first: at rates of 0.003 its network did not leave guessing in twelve epochs (AUC 0.531; frozen
+0.785), as the finding `not-learnt` now says of such a fit. At rates of 0.001 it learns, but of the seeds listed next 21
+failed: by lot its sites hold unequal shares of the classes in training, and the network learnt the stain of a site (AUC
+0.557). With stains augmented (`stain: 0.3`) the same seeds 11, 12 and 21 give 0.979, 0.977 and 0.925. They and seed 0
+are therefore no evidence; SEEDS were not looked at before they were run with these settings.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from tests.small_study import QUIET
 
 pytestmark = pytest.mark.slow
 
-SEEDS = (21, 22)
+SEEDS = (31, 32)
 """One independent cohort each, of which nothing was seen when design, settings and measures were chosen."""
 CLASSES = (("LMS", "straight_bands"), ("MPNST", "herringbone"))
 TRAIN, TUNE, TEST = 16, 6, 24
@@ -52,7 +54,7 @@ SIDE = 32
 """Of a tile in px, at 40x and at 16x."""
 RATES = {"learning_rate": 0.001, "backbone_rate": 0.001, "stem_share": 1.0}
 CNN = {"backbone": BACKBONE, **RATES, "epochs": 12, "patience": 12, "tiles_per_epoch": 4096, "tune_tiles": 32}
-CNN |= {"width": 64, "workers": 1}
+CNN |= {"width": 64, "stain": 0.3, "workers": 1}
 WITHIN = 0.05
 """Most that the AUC in found masks may differ from that in drawn ones."""
 LOSES = 0.05
