@@ -35,6 +35,7 @@ _CNN = {
     "learning_rate": 0.003,
     "backbone_rate": 0.003,
     "stem_share": 1.0,
+    "stain": 0.3,
 }
 
 

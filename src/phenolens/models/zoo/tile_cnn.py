@@ -36,7 +36,8 @@ class TileCnn:
     one is kept, for tune parts of few patients, among whom the least loss is mostly chance.
 
     augment: flips, quarter turns and a zoom of up to 15%. stain: how far the densities of haematoxylin and eosin are
-    scaled (0: not at all). distill, temperature: the weight λ and the temperature of soft targets, where units have
+    scaled (0: not at all). With few patients, sites rarely hold equal shares of the classes, and the stain of a site
+    is learnt in place of the class: 0.3 undid that on synthetic cohorts (`tests/test_claims.py`). distill, temperature: the weight λ and the temperature of soft targets, where units have
     some. workers: threads that decode tiles ahead of the device; no number depends on them.
 
     Running means of batch normalisation stay as they were pre-trained, because a batch holds tiles of few patients;
