@@ -37,8 +37,10 @@ class TileCnn:
 
     augment: flips, quarter turns and a zoom of up to 15%. stain: how far the densities of haematoxylin and eosin are
     scaled (0: not at all). With few patients, sites rarely hold equal shares of the classes, and the stain of a site
-    is learnt in place of the class: 0.3 undid that on synthetic cohorts (`tests/test_claims.py`). distill, temperature: the weight λ and the temperature of soft targets, where units have
-    some. workers: threads that decode tiles ahead of the device; no number depends on them.
+    is learnt in place of the class: 0.3 undid that on synthetic cohorts (`tests/test_claims.py`).
+
+    distill, temperature: the weight λ and the temperature of soft targets, where units have some. workers: threads that
+    decode tiles ahead of the device; no number depends on them.
 
     Running means of batch normalisation stay as they were pre-trained, because a batch holds tiles of few patients;
     they are learnt where the weights begin at random.
