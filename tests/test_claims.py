@@ -20,13 +20,16 @@ claim and 12 failed the first: at rates of 0.003 its network did not leave guess
 0.785), as the finding `not-learnt` now says of such a fit. At rates of 0.001 it learns, but of the seeds listed next 21
 failed: by lot its sites hold unequal shares of the classes in training, and the network learnt the stain of a site (AUC
 0.557). With stains augmented (`stain: 0.3`) the same seeds 11, 12 and 21 give 0.979, 0.977 and 0.925. They and seed 0
-are therefore no evidence; SEEDS were not looked at before they were run with these settings.
+are therefore no evidence; SEEDS were not looked at before they were run with these settings, and held the first two
+claims. The third they missed: of what 16x loses, a teacher brought back 0.44 in twelve epochs, of which the last was the
+best. In twice as many, with and without a teacher, it is 0.62 on the same seeds, and OTHERS are those it is tested on.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +47,8 @@ pytestmark = pytest.mark.slow
 
 SEEDS = (31, 32)
 """One independent cohort each, of which nothing was seen when design, settings and measures were chosen."""
+OTHERS = (41, 42)
+"""The same for the claim about a teacher, whose settings were chosen last."""
 CLASSES = (("LMS", "straight_bands"), ("MPNST", "herringbone"))
 TRAIN, TUNE, TEST = 16, 6, 24
 """Patients of a class in each part."""
@@ -55,6 +60,8 @@ SIDE = 32
 RATES = {"learning_rate": 0.001, "backbone_rate": 0.001, "stem_share": 1.0}
 CNN = {"backbone": BACKBONE, **RATES, "epochs": 12, "patience": 12, "tiles_per_epoch": 4096, "tune_tiles": 32}
 CNN |= {"width": 64, "stain": 0.3, "workers": 1}
+AGAIN = {**CNN, "epochs": 24, "patience": 24}
+"""At 16x."""
 WITHIN = 0.05
 """Most that the AUC in found masks may differ from that in drawn ones."""
 LOSES = 0.05
@@ -80,12 +87,12 @@ def content(weights: str) -> dict[str, object]:
         "automatic": {"region": {"annotation": None, "masks": "segment"}},
         "accelerate": {
             "tiles": {"mpp": COARSE},
-            "models": [{"tile_cnn": CNN}],
+            "models": [{"tile_cnn": AGAIN}],
             "transfer": {"start": "finetune"},
         },
         "distil": {
             "tiles": {"mpp": COARSE},
-            "models": [{"tile_cnn": {**CNN, **TAUGHT}}],
+            "models": [{"tile_cnn": {**AGAIN, **TAUGHT}}],
             "transfer": {"start": "finetune", "teacher": "finetune"},
         },
     }
@@ -137,15 +144,23 @@ def run(folder: Path, *names: str) -> None:
         assert all(done.finished for _, done in run_experiments(folder, name=name, progress=QUIET))
 
 
-@pytest.fixture(scope="module")
-def cohorts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def fine_tuned(home: Path, seeds: Sequence[int]) -> dict[int, Path]:
     """A cohort of each seed with its fine-tuned network: what every claim is set against."""
-    home = tmp_path_factory.mktemp("claims")
     make_backbones(home / "backbones", [BACKBONE], progress=QUIET)
-    made = {seed: write(home / f"seed-{seed}", seed, home / "backbones") for seed in SEEDS}
+    made = {seed: write(home / f"seed-{seed}", seed, home / "backbones") for seed in seeds}
     for folder in made.values():
         run(folder, "finetune")
     return made
+
+
+@pytest.fixture(scope="module")
+def cohorts(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    return fine_tuned(tmp_path_factory.mktemp("claims"), SEEDS)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    return fine_tuned(tmp_path_factory.mktemp("others"), OTHERS)
 
 
 def auc(folder: Path, name: str) -> float:
@@ -208,9 +223,9 @@ def test_found_masks_do_as_well_as_drawn_ones(cohorts: dict[int, Path]) -> None:
         assert abs(drawn - found) <= WITHIN
 
 
-def test_a_teacher_brings_back_half_of_what_the_coarser_view_loses(cohorts: dict[int, Path]) -> None:
+def test_a_teacher_brings_back_half_of_what_the_coarser_view_loses(others: dict[int, Path]) -> None:
     found = []
-    for seed, folder in cohorts.items():
+    for seed, folder in others.items():
         run(folder, "accelerate", "distil")
         plain, taught = told(folder, "accelerate"), told(folder, "distil")
         place = in_place(folder, told(folder, "finetune"), plain)
