@@ -21,8 +21,9 @@ claim and 12 failed the first: at rates of 0.003 its network did not leave guess
 failed: by lot its sites hold unequal shares of the classes in training, and the network learnt the stain of a site (AUC
 0.557). With stains augmented (`stain: 0.3`) the same seeds 11, 12 and 21 give 0.979, 0.977 and 0.925. They and seed 0
 are therefore no evidence; SEEDS were not looked at before they were run with these settings, and held the first two
-claims. The third they missed: of what 16x loses, a teacher brought back 0.44 in twelve epochs, of which the last was the
-best. In twice as many, with and without a teacher, it is 0.62 on the same seeds, and OTHERS are those it is tested on.
+claims. The third they missed: of what 16x loses, a teacher brought back 0.44 in twelve epochs, of which the last was
+the best. In twice as many, with and without a teacher, it is 0.62 on the same seeds, and OTHERS are those it is tested
+on.
 """
 
 from __future__ import annotations
