@@ -128,7 +128,7 @@ def test_ctrl_c_ends_with_one_line_and_the_next_run_goes_on(tmp_path: Path) -> N
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, complaint = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode in (130, -signal.SIGINT), complaint  # a shell tells 130 of both
     assert complaint.rstrip().endswith("the same command goes on from there")
     assert "Traceback" not in complaint
     run_study(study, workers=0, until="tiles", progress=QUIET)

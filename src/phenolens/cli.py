@@ -31,6 +31,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; turn errors into one block and an exit code."""
+    from phenolens.core.compute import mind_interrupts
+
+    mind_interrupts()
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:

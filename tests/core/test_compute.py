@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from phenolens.core.compute import Outcome, kept_workers, run_all, stream
+from phenolens.core.compute import Outcome, kept_workers, mind_interrupts, run_all, stream
 from phenolens.core.errors import ImageError
 
 
@@ -89,6 +91,21 @@ def test_kept_workers_that_died_while_they_waited_cost_no_item(monkeypatch: pyte
         os.kill(int(one or 0), 9)
         outcomes = list(run_all(_who, range(4), workers=1))
     assert all(o.error is None and o.result != one for o in outcomes)
+
+
+def test_an_interrupt_that_was_lost_on_its_way_ends_the_work_at_the_next_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phenolens.core.compute._INTERRUPTS", [])
+    before = signal.getsignal(signal.SIGINT)
+    mind_interrupts()
+    try:
+        done = run_all(_who, range(50), workers=1)
+        next(done)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            next(done)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_no_worker_is_kept_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
+from types import FrameType
 from typing import Any, Generic, TypeVar, cast
 
 from phenolens.core import sharing
@@ -56,6 +57,24 @@ def devices() -> list[str]:
     if torch.backends.mps.is_available():
         return ["mps"]
     return ["cpu"]
+
+
+_INTERRUPTS: list[int] = []
+"""Filled by Ctrl-C once `mind_interrupts` was called."""
+
+
+def mind_interrupts() -> None:
+    """Let Ctrl-C end `run_all` whatever becomes of the KeyboardInterrupt it raises.
+
+    It is raised in the middle of whatever runs, and a library's callback can lose it; the work would then go on.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _INTERRUPTS.append(number)
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
 
 
 @contextmanager
@@ -98,6 +117,8 @@ def run_all(
                 waiting.append((item, _submit(pool, function, item)))
             if not waiting:
                 return
+            if _INTERRUPTS:
+                raise KeyboardInterrupt
             item, future = waiting.popleft()
             try:
                 outcome = future.result()
