@@ -93,12 +93,15 @@ def test_kept_workers_that_died_while_they_waited_cost_no_item(monkeypatch: pyte
     assert all(o.error is None and o.result != one for o in outcomes)
 
 
-def test_an_interrupt_that_was_lost_on_its_way_ends_the_work_at_the_next_item(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_interrupt_that_was_lost_on_its_way_ends_the_work_at_the_next_item(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("phenolens.core.compute._INTERRUPTS", [])
     before = signal.getsignal(signal.SIGINT)
     mind_interrupts()
     try:
-        done = run_all(_who, range(50), workers=1)
+        done = run_all(_who, range(50), workers=workers)
         next(done)
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

@@ -66,8 +66,10 @@ _INTERRUPTS: list[int] = []
 def mind_interrupts() -> None:
     """Let Ctrl-C end `run_all` whatever becomes of the KeyboardInterrupt it raises.
 
-    It is raised in the middle of whatever runs, and a library's callback can lose it; the work would then go on.
+    It was seen to be lost about once in thirty times (where was not found: none of our own code catches it), and the
+    work then went on to its end.
     """
+    _INTERRUPTS.clear()
 
     def note(number: int, frame: FrameType | None) -> None:
         _INTERRUPTS.append(number)
@@ -75,6 +77,11 @@ def mind_interrupts() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, note)
+
+
+def _refuse_interrupted() -> None:
+    if _INTERRUPTS:
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -102,6 +109,7 @@ def run_all(
     count = default_workers() if workers is None else workers
     if count == 0:
         for item in items:
+            _refuse_interrupted()
             yield _guarded(function, item)
         return
     pool = _WAITING.pop(count, None) or _pool(count)
@@ -117,8 +125,7 @@ def run_all(
                 waiting.append((item, _submit(pool, function, item)))
             if not waiting:
                 return
-            if _INTERRUPTS:
-                raise KeyboardInterrupt
+            _refuse_interrupted()
             item, future = waiting.popleft()
             try:
                 outcome = future.result()
